@@ -1,0 +1,5 @@
+//! Zerovisor.
+pub mod ctl;
+pub mod net;
+pub mod node;
+pub mod watcher;
