@@ -1,1 +1,27 @@
-//! The pure core.
+//! The pure core of Zerovisor: what is decided, and what is said, without a clock, a file, a socket or a thread.
+//!
+//! ```text
+//! id name units signal        newtypes parsed once, at the edge
+//! restart spec exit fact      what a process is, how a run ended, what happened to it
+//! lifecycle                   the state machine of one process: events in, actions out
+//! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
+//! address view                who is meant, and what a table or a JSON object shows
+//! wire                        the messages and their bytes; the only room that knows the serializer
+//! ```
+//! Each line uses only those above it. Time is an argument; randomness is a seed.
+
+pub mod address;
+pub mod credit;
+pub mod exit;
+pub mod fact;
+pub mod id;
+pub mod lifecycle;
+pub mod name;
+pub mod record;
+pub mod restart;
+pub mod signal;
+pub mod spec;
+pub mod units;
+pub mod view;
+pub mod window;
+pub mod wire;

@@ -1,0 +1,598 @@
+//! The life of one process: which run exists, what was asked of it, and what happens next.
+//!
+//! ```text
+//!             start                 exec                 start_secs
+//!  WAITING ----------> (spawning) ---------> STARTING ---------------> RUNNING
+//!                        |   ^                  |  \                    /  |
+//!             exec failed|   |delay over        |   \ stop, restart    /   | main process ends
+//!                        v   |                  |    v                v    v
+//!                     FATAL  BACKOFF            |    STOPPING ----> (clearing: the tree ends, the output is read out)
+//!                        ^     ^                |                      ^   |
+//!                        |     |                +----------------------+   | cleared
+//!                        |     |   restart policy                          v
+//!                        +-----+------------------------------ EXITED | STOPPED | BACKOFF | FATAL | (spawning)
+//! ```
+//! `Spawning` is shown as STARTING. `Clearing` is shown as STOPPING, and under `--leftovers wait` as RUNNING, since then the run is
+//! not over before its tree is.
+//!
+//! The shell calls `on_*` with what happened and does the [`Action`]s in their order; it asks [`Lifecycle::deadline`] when to call
+//! [`Lifecycle::on_timer`]. Every pair of phase and event is decided in a match without a catch-all arm.
+
+use std::time::{Duration, Instant};
+
+use crate::exit::{Exit, ExitReport, SpawnFailure, Usage};
+use crate::fact::{Cause, Fact, State};
+use crate::restart::{Decision, Restarts};
+use crate::signal::Signal;
+use crate::spec::{ExitCodes, Leftovers, Spec};
+use crate::units::Timestamp;
+
+/// What the shell does for the lifecycle, in the order given.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Execute the program as this run and report [`Lifecycle::on_spawned`] or [`Lifecycle::on_spawn_failed`] before anything else.
+    Spawn {
+        /// Number of the run, from 1.
+        run: u32,
+    },
+    /// Send a signal to the main process.
+    Signal(Signal),
+    /// Send a signal to every process of the tree, then CONT.
+    SignalTree(Signal),
+    /// Kill every process of the tree until none is left.
+    KillTree,
+    /// Put a fact into the stream.
+    Record(Fact),
+    /// Nothing will happen any more: end the watcher once the stream is acknowledged.
+    Finish,
+}
+
+/// The end of a main process, as its parent saw it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct MainEnded {
+    /// How.
+    pub exit: Exit,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// Whether other processes of the tree are left.
+    pub others: bool,
+}
+
+/// What an operator may ask of a process.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Order {
+    /// Begin a run. The shell has already taken a new command if one came with it.
+    Start {
+        /// Whether a command came with it.
+        with_command: bool,
+    },
+    /// End the run and do not restart it.
+    Stop(Cause),
+    /// The same without grace.
+    Kill(Cause),
+    /// End the run, if any, and begin another.
+    Restart,
+    /// Send a signal to the main process.
+    Signal(Signal),
+    /// End the watcher; with `force` the run too, without grace.
+    Remove {
+        /// Whether a live run is killed for it.
+        force: bool,
+    },
+}
+
+/// What became of an [`Order`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is being done.
+    Accepted,
+    /// There was nothing to do: it is so already.
+    Already,
+    /// It cannot be done, and nothing was changed.
+    Denied(Denial),
+}
+
+/// Why an [`Order`] cannot be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Denial {
+    /// There is no run to send a signal to.
+    #[error("it is not running")]
+    NotRunning,
+    /// It waits for a command and none was given.
+    #[error("it waits for a command: give one after --")]
+    NoCommand,
+    /// A command was given to a process that has a run.
+    #[error("it is running: stop it before giving it another command")]
+    HasRun,
+    /// A live process is removed only by force.
+    #[error("it is live: stop it first, or remove it by force with -f")]
+    Live,
+    /// The watcher is about to end.
+    #[error("its watcher is ending")]
+    Ending,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    number: u32,
+    started: Instant,
+    started_at: Timestamp,
+}
+
+/// How long something may still take before it is killed.
+#[derive(Clone, Copy, Debug)]
+enum Grace {
+    Unlimited,
+    Until(Instant),
+    Over,
+}
+
+/// What follows once a run is cleared.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Then {
+    Policy,
+    Stop,
+    Again,
+    Leave,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Waiting,
+    Spawning,
+    Starting { run: Run, steady_at: Instant },
+    Running { run: Run },
+    Stopping { run: Run, grace: Grace, then: Then },
+    Clearing { run: Run, ended: MainEnded, lived: Duration, grace: Grace, then: Then },
+    Backoff { until: Instant },
+    Stopped,
+    Exited,
+    Fatal,
+}
+
+/// The state machine of one process.
+#[derive(Debug)]
+pub struct Lifecycle {
+    start_secs: Duration,
+    exit_codes: ExitCodes,
+    stop_signal: Signal,
+    stop_timeout: Duration,
+    leftovers: Leftovers,
+    detached: bool,
+    has_command: bool,
+    restarts: Restarts,
+    phase: Phase,
+    runs: u32,
+    began: bool,
+    leaving: bool,
+    status: u8,
+}
+
+impl Lifecycle {
+    /// A process that has not begun; `seed` spreads its restart delays.
+    pub fn new(spec: &Spec, seed: u64) -> Lifecycle {
+        Lifecycle {
+            start_secs: spec.start_secs,
+            exit_codes: spec.exit_codes.clone(),
+            stop_signal: spec.stop_signal,
+            stop_timeout: spec.stop_timeout,
+            leftovers: spec.leftovers,
+            detached: spec.detached,
+            has_command: !spec.command.is_empty(),
+            restarts: Restarts::new(spec.restart, spec.backoff, seed),
+            phase: Phase::Waiting,
+            runs: 0,
+            began: false,
+            leaving: false,
+            status: 0,
+        }
+    }
+
+    /// The state people see.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Waiting => State::Waiting,
+            Phase::Spawning | Phase::Starting { .. } => State::Starting,
+            Phase::Running { .. } => State::Running,
+            Phase::Clearing { grace: Grace::Unlimited, .. } => State::Running,
+            Phase::Stopping { .. } | Phase::Clearing { .. } => State::Stopping,
+            Phase::Backoff { .. } => State::Backoff,
+            Phase::Stopped => State::Stopped,
+            Phase::Exited => State::Exited,
+            Phase::Fatal => State::Fatal,
+        }
+    }
+
+    /// Number of the present or last run; 0 before the first.
+    pub fn run(&self) -> u32 {
+        self.runs
+    }
+
+    /// Whether the watcher will end: [`Action::Finish`] was given.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// The exit status of a foreground watcher: the last run's own, 128+n for a signal, 127, 126 or 125 for a failed start.
+    pub fn shell_status(&self) -> u8 {
+        self.status
+    }
+
+    /// When [`Lifecycle::on_timer`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Starting { steady_at, .. } => Some(steady_at),
+            Phase::Backoff { until } => Some(until),
+            Phase::Stopping { grace, .. } | Phase::Clearing { grace, .. } => match grace {
+                Grace::Until(at) => Some(at),
+                Grace::Unlimited | Grace::Over => None,
+            },
+            Phase::Waiting
+            | Phase::Spawning
+            | Phase::Running { .. }
+            | Phase::Stopped
+            | Phase::Exited
+            | Phase::Fatal => None,
+        }
+    }
+
+    /// Begins: the first run, or the wait for a command.
+    pub fn begin(&mut self, out: &mut Vec<Action>) {
+        if self.has_command {
+            self.spawn(out);
+        } else {
+            out.push(Action::Record(Fact::Waiting));
+        }
+    }
+
+    /// The program of the run was executed.
+    pub fn on_spawned(&mut self, now: Instant, at: Timestamp, pid: i32, out: &mut Vec<Action>) {
+        let run = Run { number: self.runs, started: now, started_at: at };
+        self.began = true;
+        self.phase = Phase::Starting { run, steady_at: now + self.start_secs };
+        out.push(Action::Record(Fact::Started { run: run.number, pid }));
+        if self.start_secs.is_zero() {
+            self.on_timer(now, out);
+        }
+    }
+
+    /// The program of the run could not be executed. That is never retried: it would fail again.
+    pub fn on_spawn_failed(&mut self, failure: SpawnFailure, out: &mut Vec<Action>) {
+        self.status = failure.fault.shell_status();
+        let why = failure.message.clone();
+        out.push(Action::Record(Fact::SpawnFailed { run: self.runs, failure }));
+        self.give_up(why, out);
+    }
+
+    /// The main process has ended.
+    pub fn on_main_ended(&mut self, now: Instant, ended: MainEnded, out: &mut Vec<Action>) {
+        let (run, grace, then) = match self.phase {
+            Phase::Starting { run, .. } | Phase::Running { run } => {
+                let grace = match self.leftovers {
+                    Leftovers::Stop => Grace::Until(now + self.stop_timeout),
+                    Leftovers::Wait => Grace::Unlimited,
+                };
+                (run, grace, Then::Policy)
+            }
+            Phase::Stopping { run, grace, then } => (run, grace, then),
+            Phase::Waiting
+            | Phase::Spawning
+            | Phase::Clearing { .. }
+            | Phase::Backoff { .. }
+            | Phase::Stopped
+            | Phase::Exited
+            | Phase::Fatal => return,
+        };
+        if ended.others {
+            match grace {
+                Grace::Until(_) => out.push(Action::SignalTree(self.stop_signal)),
+                Grace::Over => out.push(Action::KillTree),
+                Grace::Unlimited => {}
+            }
+        }
+        self.phase = Phase::Clearing { run, ended, lived: now.saturating_duration_since(run.started), grace, then };
+    }
+
+    /// The tree of the ended run is gone and its output was read to the end.
+    pub fn on_cleared(&mut self, now: Instant, usage: Usage, out: &mut Vec<Action>) {
+        let Phase::Clearing { run, ended, lived, then, .. } = self.phase else { return };
+        self.status = ended.exit.shell_status();
+        let report = ExitReport {
+            exit: ended.exit,
+            oom: None,
+            started_at: run.started_at,
+            ended_at: ended.at,
+            runtime: lived,
+            usage,
+            restarts: run.number.saturating_sub(1),
+        };
+        out.push(Action::Record(Fact::Ended { run: run.number, report }));
+        match then {
+            Then::Policy => self.follow_policy(now, lived, ended.exit, out),
+            Then::Stop => self.stopped(out),
+            Then::Again => {
+                self.restarts.forgive();
+                self.spawn(out);
+            }
+            Then::Leave => {
+                self.stopped(out);
+                self.leave(out);
+            }
+        }
+    }
+
+    /// A deadline has passed.
+    pub fn on_timer(&mut self, now: Instant, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Starting { run, steady_at } if now >= steady_at => {
+                self.phase = Phase::Running { run };
+                out.push(Action::Record(Fact::Steady { run: run.number }));
+            }
+            Phase::Backoff { until } if now >= until => self.spawn(out),
+            Phase::Stopping { grace: Grace::Until(at), .. } | Phase::Clearing { grace: Grace::Until(at), .. }
+                if now >= at =>
+            {
+                self.kill(out);
+            }
+            Phase::Waiting
+            | Phase::Spawning
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Clearing { .. }
+            | Phase::Backoff { .. }
+            | Phase::Stopped
+            | Phase::Exited
+            | Phase::Fatal => {}
+        }
+    }
+
+    /// The guard is dead: nothing protects the tree any more, so it ends now.
+    pub fn on_guard_died(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.end_run(now, Then::Leave, &Cause::GuardDied, false, out);
+        if !self.has_run() {
+            self.leave(out);
+        }
+    }
+
+    /// An operator, or the console, asks for something.
+    pub fn on_order(&mut self, now: Instant, order: Order, out: &mut Vec<Action>) -> Verdict {
+        if self.leaving {
+            return match order {
+                Order::Stop(_) | Order::Kill(_) | Order::Remove { .. } => Verdict::Already,
+                Order::Start { .. } | Order::Restart | Order::Signal(_) => Verdict::Denied(Denial::Ending),
+            };
+        }
+        match order {
+            Order::Start { with_command } => self.on_start(with_command, out),
+            Order::Stop(cause) => self.on_stop(now, &cause, true, out),
+            Order::Kill(cause) => self.on_stop(now, &cause, false, out),
+            Order::Restart => self.on_restart(now, out),
+            Order::Signal(signal) => self.on_signal(signal, out),
+            Order::Remove { force } => self.on_remove(now, force, out),
+        }
+    }
+
+    fn on_start(&mut self, with_command: bool, out: &mut Vec<Action>) -> Verdict {
+        match self.phase {
+            Phase::Waiting | Phase::Stopped | Phase::Exited | Phase::Fatal | Phase::Backoff { .. } => {
+                self.has_command |= with_command;
+                if !self.has_command {
+                    return Verdict::Denied(Denial::NoCommand);
+                }
+                self.restarts.forgive();
+                self.spawn(out);
+                Verdict::Accepted
+            }
+            Phase::Spawning
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Clearing { .. } => {
+                if with_command {
+                    Verdict::Denied(Denial::HasRun)
+                } else {
+                    self.start_after_stop()
+                }
+            }
+        }
+    }
+
+    /// A start while the stop is still under way: the run ends and another follows.
+    fn start_after_stop(&mut self) -> Verdict {
+        match &mut self.phase {
+            Phase::Stopping { then, .. } | Phase::Clearing { then, .. } if *then == Then::Stop => {
+                *then = Then::Again;
+                Verdict::Accepted
+            }
+            Phase::Waiting
+            | Phase::Spawning
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Clearing { .. }
+            | Phase::Backoff { .. }
+            | Phase::Stopped
+            | Phase::Exited
+            | Phase::Fatal => Verdict::Already,
+        }
+    }
+
+    fn on_stop(&mut self, now: Instant, cause: &Cause, gently: bool, out: &mut Vec<Action>) -> Verdict {
+        match self.phase {
+            Phase::Waiting if self.detached => Verdict::Already,
+            Phase::Waiting | Phase::Backoff { .. } => {
+                self.stopped(out);
+                Verdict::Accepted
+            }
+            Phase::Stopped | Phase::Exited | Phase::Fatal => Verdict::Already,
+            Phase::Spawning
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Clearing { .. } => {
+                self.end_run(now, Then::Stop, cause, gently, out);
+                Verdict::Accepted
+            }
+        }
+    }
+
+    fn on_restart(&mut self, now: Instant, out: &mut Vec<Action>) -> Verdict {
+        match self.phase {
+            Phase::Waiting | Phase::Backoff { .. } | Phase::Stopped | Phase::Exited | Phase::Fatal => {
+                self.on_start(false, out)
+            }
+            Phase::Spawning
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Clearing { .. } => {
+                self.end_run(now, Then::Again, &Cause::Operator, true, out);
+                Verdict::Accepted
+            }
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal, out: &mut Vec<Action>) -> Verdict {
+        match self.phase {
+            Phase::Starting { run, .. } | Phase::Running { run } | Phase::Stopping { run, .. } => {
+                out.push(Action::Signal(signal));
+                out.push(Action::Record(Fact::Signalled { run: run.number, signal }));
+                Verdict::Accepted
+            }
+            Phase::Waiting
+            | Phase::Spawning
+            | Phase::Clearing { .. }
+            | Phase::Backoff { .. }
+            | Phase::Stopped
+            | Phase::Exited
+            | Phase::Fatal => Verdict::Denied(Denial::NotRunning),
+        }
+    }
+
+    fn on_remove(&mut self, now: Instant, force: bool, out: &mut Vec<Action>) -> Verdict {
+        if self.has_run() || matches!(self.phase, Phase::Backoff { .. }) {
+            if !force {
+                return Verdict::Denied(Denial::Live);
+            }
+            self.end_run(now, Then::Leave, &Cause::Operator, false, out);
+        }
+        if !self.has_run() {
+            self.leave(out);
+        }
+        Verdict::Accepted
+    }
+
+    fn has_run(&self) -> bool {
+        match self.phase {
+            Phase::Spawning
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Clearing { .. } => true,
+            Phase::Waiting | Phase::Backoff { .. } | Phase::Stopped | Phase::Exited | Phase::Fatal => false,
+        }
+    }
+
+    /// Asks the run to end; without gentleness, or when asked again without, it is killed.
+    fn end_run(&mut self, now: Instant, then: Then, cause: &Cause, gently: bool, out: &mut Vec<Action>) {
+        let grace = Grace::Until(now + self.stop_timeout);
+        match &mut self.phase {
+            Phase::Starting { run, .. } | Phase::Running { run } => {
+                let run = *run;
+                self.phase = Phase::Stopping { run, grace, then };
+                out.push(Action::Record(Fact::Stopping { run: run.number, cause: cause.clone() }));
+                if gently {
+                    out.push(Action::Signal(self.stop_signal));
+                    out.push(Action::Signal(Signal::CONT));
+                }
+            }
+            Phase::Stopping { then: after, .. } => *after = stronger(*after, then),
+            Phase::Clearing { run, grace: before, then: after, .. } => {
+                *after = stronger(*after, then);
+                if matches!(before, Grace::Unlimited) {
+                    *before = grace;
+                    out.push(Action::Record(Fact::Stopping { run: run.number, cause: cause.clone() }));
+                    out.push(Action::SignalTree(self.stop_signal));
+                }
+            }
+            Phase::Waiting
+            | Phase::Spawning
+            | Phase::Backoff { .. }
+            | Phase::Stopped
+            | Phase::Exited
+            | Phase::Fatal => {}
+        }
+        if !gently {
+            self.kill(out);
+        }
+    }
+
+    fn kill(&mut self, out: &mut Vec<Action>) {
+        if let Phase::Stopping { run, grace, .. } | Phase::Clearing { run, grace, .. } = &mut self.phase {
+            let first = !matches!(grace, Grace::Over);
+            *grace = Grace::Over;
+            if first {
+                out.push(Action::Record(Fact::Killed { run: run.number }));
+            }
+            out.push(Action::KillTree);
+        }
+    }
+
+    fn spawn(&mut self, out: &mut Vec<Action>) {
+        self.runs = self.runs.saturating_add(1);
+        self.phase = Phase::Spawning;
+        out.push(Action::Spawn { run: self.runs });
+    }
+
+    fn follow_policy(&mut self, now: Instant, lived: Duration, exit: Exit, out: &mut Vec<Action>) {
+        let success = matches!(exit, Exit::Code(code) if self.exit_codes.has(code));
+        match self.restarts.after_run(lived, success) {
+            Decision::End => {
+                self.phase = Phase::Exited;
+                out.push(Action::Record(Fact::Exited));
+                self.leave(out);
+            }
+            Decision::Again(delay) => {
+                self.phase = Phase::Backoff { until: now + delay };
+                out.push(Action::Record(Fact::Backoff { delay, failures: self.restarts.failures() }));
+                self.on_timer(now, out);
+            }
+            Decision::GiveUp(failures) => {
+                self.give_up(format!("{failures} failed runs in a row, the last with {exit}"), out);
+            }
+        }
+    }
+
+    fn give_up(&mut self, why: String, out: &mut Vec<Action>) {
+        self.phase = Phase::Fatal;
+        out.push(Action::Record(Fact::Fatal { why }));
+        // Where not even the first run began there is nothing to come back to: whoever typed the command was told.
+        if !self.detached || !self.began {
+            self.leave(out);
+        }
+    }
+
+    fn stopped(&mut self, out: &mut Vec<Action>) {
+        self.phase = Phase::Stopped;
+        out.push(Action::Record(Fact::Stopped));
+        if !self.detached {
+            self.leave(out);
+        }
+    }
+
+    fn leave(&mut self, out: &mut Vec<Action>) {
+        if !self.leaving {
+            self.leaving = true;
+            out.push(Action::Finish);
+        }
+    }
+}
+
+/// A removal outweighs everything; otherwise the last word counts.
+fn stronger(before: Then, asked: Then) -> Then {
+    if before == Then::Leave { before } else { asked }
+}
+
+#[cfg(test)]
+mod tests;

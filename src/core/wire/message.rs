@@ -1,0 +1,331 @@
+//! The messages behind the hello: records, orders, requests and their answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::hello::{Hello, Refused, Welcome};
+use crate::address::{Address, Candidate, Selection};
+use crate::fact::State;
+use crate::id::Id;
+use crate::name::{NodeName, ProcessName};
+use crate::record::{Head, Kind};
+use crate::signal::Signal;
+use crate::units::Timestamp;
+use crate::view::Nodes;
+
+/// The most input one request carries, in bytes.
+pub const INPUT_MAX_BYTES: usize = super::PAGE_MAX_BYTES;
+/// The most bytes of one stream of answers in flight to a client, in bytes.
+pub const STREAM_WINDOW_BYTES: u64 = 2 << 20;
+/// The most heads in one [`Answer::Log`], so that they fit the header frame.
+pub const LOG_HEADS_MAX: usize = 1500;
+
+/// From whoever dialled to a node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum ToNode {
+    /// Always the first.
+    Hello(Hello),
+    /// Are you there? Sent when nothing else was for a heartbeat.
+    Ping {
+        /// Comes back in the pong.
+        nonce: u64,
+    },
+    /// Nothing follows; the link can be closed once this is answered.
+    Goodbye,
+    /// A watcher's next record; the payload frame has its bytes.
+    Record(Head),
+    /// A watcher's answer to an [`Order`].
+    Obeyed {
+        /// The number of the order.
+        order: u64,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// A client's question; the payload frame has input where the request sends some.
+    Request(Request),
+    /// A client can take this many more bytes of the answer to a request.
+    Grant {
+        /// The number of the request.
+        request: u64,
+        /// Payload bytes beyond those granted so far.
+        bytes: u64,
+    },
+    /// A client is no longer interested.
+    Cancel {
+        /// The number of the request.
+        request: u64,
+    },
+}
+
+/// From a node to whoever dialled it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum ToPeer {
+    /// The hello is accepted.
+    Welcome(Welcome),
+    /// It is not; the link ends.
+    Refused(Refused),
+    /// The answer to a ping.
+    Pong {
+        /// From the ping.
+        nonce: u64,
+    },
+    /// The answer to a goodbye.
+    Farewell,
+    /// To a watcher: every record up to this one is in the journal.
+    Ack {
+        /// The last of them.
+        seq: u64,
+        /// Bytes that may be in flight from now on.
+        window_bytes: u64,
+    },
+    /// To a watcher: do this; the payload frame has input where it sends some.
+    Order {
+        /// Comes back in [`ToNode::Obeyed`].
+        order: u64,
+        /// What.
+        deed: Deed,
+    },
+    /// To a client: part of the answer to a request; the payload frame is as the variant says.
+    Answer {
+        /// The number of the request.
+        request: u64,
+        /// The part.
+        answer: Answer,
+    },
+}
+
+/// What can be done to a process.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Deed {
+    /// Begin a run, with this command if it waits for one. Arguments are bytes.
+    Start {
+        /// The command and its arguments; none: the one it has.
+        command: Option<Vec<Vec<u8>>>,
+    },
+    /// End the run and do not restart it.
+    Stop {
+        /// Without grace.
+        kill: bool,
+    },
+    /// End the run, if any, and begin another.
+    Restart,
+    /// Send a signal to the main process.
+    Signal(Signal),
+    /// Write the payload frame to its standard input.
+    Input {
+        /// Close it then.
+        eof: bool,
+    },
+    /// End the watcher and remove the journal.
+    Remove {
+        /// Even if it is live: its run is killed.
+        force: bool,
+    },
+}
+
+/// What became of a deed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is done, or begun.
+    Done,
+    /// It was so already.
+    Already,
+    /// It cannot be: why, in one line.
+    Denied(String),
+}
+
+/// A question of a client.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the client, unique on its link.
+    pub request: u64,
+    /// How long the client will wait for the first part of the answer, in milliseconds.
+    pub deadline_ms: u64,
+    /// Identifies a deed that may be sent twice over a broken link, so that it is done once.
+    pub idempotency: Option<[u8; 16]>,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What can be asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// Are you there, and who are you? Answered by [`Answer::Here`].
+    Ping,
+    /// Rows: those selected, or all. Answered by [`Answer::Rows`].
+    List {
+        /// Which; empty: every process.
+        select: Selection,
+        /// Ended ones too.
+        ended: bool,
+    },
+    /// Everything about one process. Answered by [`Answer::Detail`].
+    Inspect(Address),
+    /// Output. Answered by [`Answer::Sources`], then [`Answer::Log`] and [`Answer::Missing`].
+    Logs(LogsAsk),
+    /// What happened on the node. Answered by [`Answer::Events`].
+    Events(EventsAsk),
+    /// Do something. Answered by [`Answer::Done`], once for each process.
+    Do {
+        /// To which.
+        select: Selection,
+        /// What.
+        deed: Deed,
+    },
+    /// Wait until every selected process is in a state. Answered by [`Answer::Reached`], once for each.
+    Wait {
+        /// Which.
+        select: Selection,
+        /// For what.
+        until: Until,
+    },
+}
+
+/// What [`Ask::Wait`] waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Until {
+    /// A run has lived for its `--start-secs`.
+    Running,
+    /// No run lives and none will follow by itself.
+    Ended,
+}
+
+/// Which output is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogsAsk {
+    /// Of which processes.
+    pub select: Selection,
+    /// Go on with what is written later.
+    pub follow: bool,
+    /// Only the last so many lines.
+    pub tail: Option<u64>,
+    /// Nothing before this.
+    pub since: Option<Timestamp>,
+    /// Nothing from this on.
+    pub until: Option<Timestamp>,
+    /// Only this kind of output.
+    pub kind: Option<Kind>,
+    /// Which runs.
+    pub runs: Runs,
+    /// Continue behind this record; for a single process whose follower lost its link.
+    pub after_seq: Option<u64>,
+}
+
+/// Which runs of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Runs {
+    /// All of them.
+    All,
+    /// The one before the last.
+    Previous,
+    /// This one.
+    Number(u32),
+}
+
+/// Which events are asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventsAsk {
+    /// About which processes; empty: everything.
+    pub select: Selection,
+    /// Only events behind this number.
+    pub after_seq: Option<u64>,
+    /// Only the last so many, before following.
+    pub tail: Option<u64>,
+    /// Go on with what happens later.
+    pub follow: bool,
+}
+
+/// Part of the answer to a request. Each answer ends with [`Answer::End`] or [`Answer::Failed`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// To a ping.
+    Here {
+        /// Who.
+        node: NodeName,
+        /// Program and version.
+        program: String,
+        /// Its pid.
+        pid: i32,
+        /// When it began.
+        started_at: Timestamp,
+    },
+    /// Payload: a page of `Vec<ProcessRow>`.
+    Rows,
+    /// Payload: a page of one `Detail`.
+    Detail,
+    /// Payload: a page of `Vec<Source>`. May come again when processes appear later.
+    Sources,
+    /// Records of one source; payload: theirs, one after the other.
+    Log {
+        /// Index into the sources.
+        source: u32,
+        /// Each record and the length of its payload.
+        heads: Vec<(Head, u32)>,
+    },
+    /// Part of a source is missing; the gap's fact says what and why.
+    Missing {
+        /// Index into the sources.
+        source: u32,
+        /// For people.
+        what: String,
+    },
+    /// Payload: a page of `Vec<Event>`.
+    Events,
+    /// What became of a deed on one process.
+    Done {
+        /// Which.
+        id: Id,
+        /// Its name.
+        name: ProcessName,
+        /// What.
+        outcome: Outcome,
+    },
+    /// A process reached what was waited for.
+    Reached {
+        /// Which.
+        id: Id,
+        /// Its name.
+        name: ProcessName,
+        /// In which state.
+        state: State,
+        /// The status a shell would show for its last run, if one ended.
+        status: Option<u8>,
+    },
+    /// That was all.
+    End(Nodes),
+    /// There is no answer.
+    Failed(Failure),
+}
+
+/// Where log records come from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// The process.
+    pub id: Id,
+    /// Its name.
+    pub name: ProcessName,
+    /// Its node.
+    pub node: NodeName,
+}
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// No such process.
+    #[error("no process '{0}': zvctl ps -a lists them all")]
+    Unknown(String),
+    /// Several processes are meant.
+    #[error("{0}")]
+    Ambiguous(String, Vec<Candidate>),
+    /// The process is there and cannot do it now.
+    #[error("{0}")]
+    NotRunning(String),
+    /// It took too long.
+    #[error("no answer within {0} ms")]
+    TimedOut(u64),
+    /// Too many requests at once.
+    #[error("too many requests at once on one link: at most {0}")]
+    TooMany(usize),
+    /// Anything else, in one line.
+    #[error("{0}")]
+    Other(String),
+}
