@@ -10,7 +10,7 @@ mod tree;
 use super::pipes::{self, Ends, Stdin};
 use super::spawn::{Child, Program, SpawnError, Stdio, Surroundings, prepare, spawn as start};
 use super::sys;
-use super::tree::Ended;
+use super::tree::{Ended, Tree};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -20,34 +20,48 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::time::{Duration, Instant};
 
 /// A test that waits longer than this for a fact has failed.
 const PATIENCE_MS: u16 = 30_000;
 
 /// Runs `story` in a forked process of its own, single-threaded and with 0, 1, 2 as its only descriptors, and fails
-/// if it fails.
+/// if it fails. Whatever the story leaves behind is ended with it.
 fn isolated(story: impl FnOnce()) {
-    let Some(pid) = fork(|| {
+    let pid = fork(|| {
         sys::close_all_but(io::stderr().as_fd()).unwrap();
-        story();
-        0
-    }) else {
-        unreachable!()
-    };
+        let mut tree = Tree::adopt().unwrap();
+        let told = catch_unwind(AssertUnwindSafe(story));
+        tree.kill_until_empty(Instant::now() + Duration::from_secs(10), |_| {}).unwrap();
+        if told.is_ok() { 0 } else { 101 }
+    });
     let ended = outlast(pid);
     assert_eq!(ended, WaitStatus::Exited(Pid::from_raw(pid), 0), "the isolated story failed, see above");
 }
 
 /// Forks; the child runs `story` and exits with what it returns, 101 on a panic.
-fn fork(story: impl FnOnce() -> u8) -> Option<i32> {
-    if let Some(pid) = sys::fork().unwrap() {
-        return Some(pid);
+fn fork(story: impl FnOnce() -> u8) -> i32 {
+    print_panics_of_forked_processes();
+    match sys::fork().unwrap() {
+        Some(pid) => pid,
+        None => sys::exit_now(catch_unwind(AssertUnwindSafe(story)).unwrap_or(101)),
     }
-    // The harness captures per thread and would print nothing of a forked process.
-    std::panic::set_hook(Box::new(|info| {
-        let _ = nix::unistd::write(io::stderr(), format!("{info}\n").as_bytes());
-    }));
-    sys::exit_now(catch_unwind(AssertUnwindSafe(story)).unwrap_or(101));
+}
+
+/// The harness captures per thread and would print nothing of a forked process. Set before any fork: after one,
+/// another thread's panic may have left the hook locked for ever.
+fn print_panics_of_forked_processes() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let (harness, default) = (Pid::this(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            if Pid::this() == harness {
+                return default(panic);
+            }
+            let _ = nix::unistd::write(io::stderr(), format!("{panic}\n").as_bytes());
+        }));
+    });
 }
 
 /// Waits for the end of a child of this process.

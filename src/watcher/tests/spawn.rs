@@ -243,7 +243,7 @@ fn a_child_dies_with_its_parent() {
             0
         });
         drop(write);
-        outlast(parent.unwrap());
+        outlast(parent);
         // Held open by the child alone.
         assert_eq!(read_all(read), "");
     });

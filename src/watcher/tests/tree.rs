@@ -1,9 +1,8 @@
 //! Whatever a run does to get away, it stays in the tree and dies with it.
 
 use super::super::sys::Signals;
-use super::super::tree::{Reaped, Tree, Who, descendants_by_scan};
+use super::super::tree::{Reaped, Who, descendants_by_scan};
 use super::*;
-use std::time::{Duration, Instant};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
