@@ -1,6 +1,6 @@
 //! The pipes of a child that has no terminal.
 
-use super::spawn::{SpawnError, SpawnStage, Stdio};
+use super::spawn::{SpawnError, Stage, Stdio};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::File;
 use std::io;
@@ -33,7 +33,7 @@ pub struct Ends {
 
 /// Makes the pipes of one run. The child's ends block, as programs expect.
 pub fn stdio(stdin: Stdin) -> Result<(Stdio, Ends), SpawnError> {
-    make(stdin).map_err(|e| SpawnError::own(SpawnStage::Pipe, &e, Path::new("the child")))
+    make(stdin).map_err(|e| SpawnError::own(Stage::Pipe, &e, Path::new("the child")))
 }
 
 fn make(stdin: Stdin) -> io::Result<(Stdio, Ends)> {

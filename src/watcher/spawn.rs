@@ -11,8 +11,7 @@
 //! A failure comes back as (stage, errno, candidate) through a close-on-exec pipe, so that it can never be mistaken
 //! for an exit status of the program; end of file on that pipe means that exec happened.
 
-use super::spawn_error::Stage;
-pub use super::spawn_error::{Cause, Class, SpawnError, Stage as SpawnStage};
+pub use super::spawn_error::{Cause, Class, SpawnError, Stage};
 use super::sys::{self, CStrings, child};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, Read};
@@ -222,6 +221,7 @@ fn enter(plan: &Plan<'_>) -> Result<(), Failure> {
     if let Some(OpenFiles { soft, hard }) = plan.surroundings.open_files {
         child::set_nofile(soft, hard).map_err(at(Stage::Limit))?;
     }
+    // What else changes the process for good (priorities, user, capabilities) belongs here, before chdir.
     if let Some(cwd) = &plan.prepared.cwd {
         child::chdir(cwd).map_err(at(Stage::Chdir))?;
     }

@@ -1,6 +1,6 @@
 //! What a child finds when it starts, and what is said when it does not.
 
-use super::super::spawn::{Cause, Class, OpenFiles, SpawnError, SpawnStage, Surroundings, prepare};
+use super::super::spawn::{Cause, Class, OpenFiles, SpawnError, Stage, Surroundings, prepare};
 use super::super::sys;
 use super::*;
 use std::io::Write;
@@ -162,7 +162,7 @@ fn each_failed_exec_has_its_class_and_cause() {
     for (command, code, cause) in cases {
         let error = refusal(&program(&[command.to_str().unwrap()]));
         assert_eq!((error.class().exit_code(), &error.cause), (code, &cause), "{error}");
-        assert_eq!(error.stage, SpawnStage::Exec);
+        assert_eq!(error.stage, Stage::Exec);
         assert_eq!(error.to_string().lines().count(), 1, "{error}");
     }
 }
@@ -172,7 +172,7 @@ fn our_own_failures_are_125_and_name_what_failed() {
     let mut lost = program(&["true"]);
     lost.cwd = Some("/nonexistent/directory".into());
     let error = refusal(&lost);
-    assert_eq!((error.class(), error.stage, error.errno), (Class::Own, SpawnStage::Chdir, libc::ENOENT));
+    assert_eq!((error.class(), error.stage, error.errno), (Class::Own, Stage::Chdir, libc::ENOENT));
     assert!(error.to_string().contains("\"/nonexistent/directory\""), "{error}");
     let error = refusal(&program(&["true", "a\0b"]));
     assert_eq!((error.class(), error.cause), (Class::Own, Cause::Nul("an argument")));
@@ -201,7 +201,7 @@ fn a_failed_fork_is_our_own_failure() {
     isolated(|| {
         sys::refuse(&[libc::SYS_clone3, libc::SYS_clone]);
         let error = refusal(&program(&["true"]));
-        assert_eq!((error.class(), error.stage), (Class::Own, SpawnStage::Clone));
+        assert_eq!((error.class(), error.stage), (Class::Own, Stage::Clone));
     });
 }
 
