@@ -41,16 +41,20 @@ pub(super) struct Point {
 pub(super) struct Index {
     pub(super) points: Vec<Point>,
     pub(super) seal: Option<Point>,
-    /// The file holds exactly this, nothing behind.
+    /// The file holds exactly this, nothing behind; a missing one holds nothing.
     pub(super) whole: bool,
 }
 
 /// Reads an index. A missing or foreign file is an empty index: it is only a help.
 pub(super) fn load(path: &Path, first_seq: u64, salt: u32) -> Index {
-    let Ok(bytes) = read_bounded(path) else {
-        return Index::default();
-    };
     let mut index = Index::default();
+    let bytes = match read_bounded(path) {
+        Ok(bytes) => bytes,
+        Err(e) => {
+            index.whole = e.kind() == io::ErrorKind::NotFound;
+            return index;
+        }
+    };
     if bytes.get(..HEAD) != Some(&head(first_seq)[..]) {
         return index;
     }
@@ -82,7 +86,7 @@ pub(super) fn load_seal(path: &Path, first_seq: u64, salt: u32) -> Option<Point>
     let file = File::open(path).ok()?;
     let len = file.metadata().ok()?.len();
     let at = len.checked_sub(ENTRY as u64)?;
-    if at < HEAD as u64 || (at - HEAD as u64) % ENTRY as u64 != 0 {
+    if at < HEAD as u64 || !(at - HEAD as u64).is_multiple_of(ENTRY as u64) {
         return None;
     }
     let (mut top, mut entry) = ([0; HEAD], [0; ENTRY]);

@@ -75,7 +75,9 @@ impl LogReader {
     /// To the first record of this time or later, µs since 1970. Of those that are kept: what has
     /// expired before it is not missed.
     pub fn seek_time(&mut self, at_us: u64) {
-        self.seek_first();
+        // Every record of an earlier segment is older.
+        let first = self.shared.locate(0, at_us).map_or(0, |s| s.first_seq);
+        self.seek_seq(first);
         self.want_at_us = at_us;
     }
 

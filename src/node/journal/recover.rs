@@ -78,10 +78,9 @@ pub(super) fn create_dir(dir: &Path) -> Result<bool, JournalError> {
     Ok(true)
 }
 
-/// A segment file and its head.
+/// What the first bytes of a segment say.
 struct Head {
     path: PathBuf,
-    file: File,
     first_seq: u64,
     len: u64,
     salt: u32,
@@ -93,19 +92,18 @@ pub(super) fn recover(dir: &Path, index_every: u64, mode: Mode) -> Result<Found,
     let shared = Shared::new(dir.to_path_buf(), index_every, Vec::new());
     let (names, indexes) = list(dir)?;
     let mut survey = Survey { shared, mode, segments: Vec::new(), recovery: Recovery::default() };
-    // All heads before anything is changed: a newer program's log is left alone as a whole. Only
-    // the newest file is kept open: many segments must not mean many descriptors.
-    let mut newest = None;
+    // All heads before anything is changed: a newer program's log is left alone as a whole.
+    let mut heads = Vec::with_capacity(names.len());
     for &first_seq in &names {
-        newest = survey.head(first_seq)?;
+        heads.extend(survey.head(first_seq)?);
     }
-    for &first_seq in names.iter().take(names.len().saturating_sub(1)) {
-        if let Some(head) = survey.head(first_seq)? {
-            survey.sealed(&head)?;
-        }
+    let newest = heads.pop();
+    for (i, head) in heads.iter().enumerate() {
+        let next = heads.get(i + 1).or(newest.as_ref()).and_then(|next| next.header);
+        survey.sealed(head, next)?;
     }
     let active = match newest {
-        Some(head) => survey.newest(head)?,
+        Some(head) => survey.newest(&head)?,
         None => None,
     };
     if mode == Mode::Repair {
@@ -157,29 +155,27 @@ impl Survey {
     fn head(&self, first_seq: u64) -> Result<Option<Head>, JournalError> {
         let path = self.shared.segment_path(first_seq);
         let fail = |op| move |e| (op, e);
-        let opened = OpenOptions::new().read(true).write(self.mode == Mode::Repair).open(&path);
-        let file = match opened {
+        let file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && self.mode == Mode::ReadOnly => return Ok(None),
             opened => opened.map_err(|e| JournalError::io("open", &path, e))?,
         };
         let mut bytes = [0; 48];
         let read = file.metadata().map_err(fail("stat")).and_then(|m| {
-            let got = read_full(&file, &mut bytes, 0).map_err(fail("read"))?;
-            Ok((m.len(), got))
+            read_full(&file, &mut bytes, 0).map_err(fail("read"))?;
+            Ok(m.len())
         });
-        let (len, got) = read.map_err(|(op, e)| JournalError::io(op, &path, e))?;
+        let len = read.map_err(|(op, e)| JournalError::io(op, &path, e))?;
         let (salt, header) = match SegmentHeader::decode(&bytes) {
             HeaderFound::Good(header) if header.first_seq == first_seq => (header.salt, Some(header)),
             HeaderFound::Good(header) => (header.salt, None),
             HeaderFound::Damaged { salt } => (salt, None),
-            HeaderFound::Newer(_) if got < bytes.len() => (0, None),
             HeaderFound::Newer(found) => return Err(JournalError::NewerFormat { path, found }),
         };
-        Ok(Some(Head { path, file, first_seq, len, salt, header }))
+        Ok(Some(Head { path, first_seq, len, salt, header }))
     }
 
-    /// A segment that is not written any more.
-    fn sealed(&mut self, head: &Head) -> Result<(), JournalError> {
+    /// A segment that is not written any more; `next` is the header of the one behind it.
+    fn sealed(&mut self, head: &Head, next: Option<SegmentHeader>) -> Result<(), JournalError> {
         if let Some(header) = head.header
             && let Some(seal) = index::load_seal(&self.shared.index_path(head.first_seq), head.first_seq, head.salt)
             && seal.offset == head.len
@@ -188,11 +184,18 @@ impl Survey {
             self.segments.push(info);
             return Ok(());
         }
-        let (scan, _) = self.scan_from_index(head)?;
+        let (scan, _, _) = self.scan_from_index(head)?;
+        if head.header.is_none() {
+            self.recovery.damaged.push(head_damage(head, scan.first_seq));
+        }
         self.recovery.damaged.extend(&scan.damaged);
         self.recovery.damaged.extend(scan.tail);
         let header = self.header_or_guess(head, &scan);
-        let (seq, at_us) = scan.last.unwrap_or((header.first_seq, header.created_us));
+        let (mut seq, at_us) = scan.last.unwrap_or((header.first_seq, header.created_us));
+        if let (Some(_), Some(next)) = (scan.tail, next) {
+            // What the damaged tail held is told as damage, not once more as expired.
+            seq = seq.max(next.floor.saturating_sub(1));
+        }
         // Up to the end of the file: a reader is to meet a damaged tail and name it.
         let info = info_of(head, &header, seq, at_us, head.len);
         self.segments.push(info);
@@ -204,41 +207,43 @@ impl Survey {
     }
 
     /// The newest segment: cut to its last good record and taken over for writing.
-    fn newest(&mut self, head: Head) -> Result<Option<ActiveFound>, JournalError> {
+    fn newest(&mut self, head: &Head) -> Result<Option<ActiveFound>, JournalError> {
         if head.len < SEGMENT_HEADER_BYTES {
-            self.remove_torn(&head)?;
+            self.remove_torn(head)?;
             return Ok(None);
         }
-        let (scan, index) = self.scan_from_index(&head)?;
+        let (scan, index, file) = self.scan_from_index(head)?;
         let Some((last_seq, last_at_us)) = scan.last else {
-            self.set_aside(&head, &scan)?;
+            self.set_aside(head, &scan)?;
             return Ok(None);
         };
         self.recovery.damaged.extend(&scan.damaged);
         if let Some(tail) = scan.tail {
-            let cut = if self.mode == Mode::Repair { head.file.set_len(tail.start) } else { Ok(()) };
+            let cut = if self.mode == Mode::Repair { file.set_len(tail.start) } else { Ok(()) };
             cut.map_err(|e| JournalError::io("cut", &head.path, e))?;
             self.recovery.torn =
                 Some(Torn { segment: head.first_seq, after_seq: tail.after_seq, bytes: tail.end - tail.start });
         }
-        let header = self.header_or_guess(&head, &scan);
-        let info = info_of(&head, &header, last_seq, last_at_us, scan.good_end);
+        let header = self.header_or_guess(head, &scan);
+        let info = info_of(head, &header, last_seq, last_at_us, scan.good_end);
         self.segments.push(info);
         if self.mode == Mode::Repair && (index.points != scan.points || !index.whole || index.seal.is_some()) {
-            self.rewrite_index(&head, &scan.points, None);
+            self.rewrite_index(head, &scan.points, None);
         }
         if head.header.is_none() {
             // Its records are served, but nothing is to be added under a damaged head.
-            self.recovery.damaged.push(head_damage(&head, scan.first_seq));
+            self.recovery.damaged.push(head_damage(head, scan.first_seq));
             return Ok(None);
         }
         let last_point = scan.points.last().map_or(SEGMENT_HEADER_BYTES, |p| p.offset);
         let index = IndexWriter::new(scan.points.len(), last_point);
-        Ok(Some(ActiveFound { file: head.file, info, index }))
+        Ok(Some(ActiveFound { file, info, index }))
     }
 
     /// Reads the part of a segment that its index does not vouch for.
-    fn scan_from_index(&self, head: &Head) -> Result<(Scan, Index), JournalError> {
+    fn scan_from_index(&self, head: &Head) -> Result<(Scan, Index, File), JournalError> {
+        let opened = OpenOptions::new().read(true).write(self.mode == Mode::Repair).open(&head.path);
+        let file = opened.map_err(|e| JournalError::io("open", &head.path, e))?;
         let index = index::load(&self.shared.index_path(head.first_seq), head.first_seq, head.salt);
         let mut points = index.points.clone();
         points.retain(|p| p.offset < head.len);
@@ -247,7 +252,7 @@ impl Survey {
             None => (Point { seq: head.first_seq, at_us: 0, offset: SEGMENT_HEADER_BYTES }, None),
         };
         let scan = |points, from| {
-            scan(&head.file, head.first_seq, head.salt, from, head.len, self.shared.index_every, points)
+            scan(&file, head.first_seq, head.salt, from, head.len, self.shared.index_every, points)
                 .map_err(|e| JournalError::io("read", &head.path, e))
         };
         let mut scanned = scan(points, from.offset)?;
@@ -255,7 +260,7 @@ impl Survey {
             // The last point lies: believe none of them.
             scanned = scan(Vec::new(), SEGMENT_HEADER_BYTES)?;
         }
-        Ok((scanned, index))
+        Ok((scanned, index, file))
     }
 
     fn header_or_guess(&mut self, head: &Head, scan: &Scan) -> SegmentHeader {
