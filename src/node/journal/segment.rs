@@ -187,6 +187,12 @@ impl RecordHeader {
     }
 }
 
+/// Bytes a record takes on disk by its header `b`, of at least 12 bytes and not verified.
+pub(super) fn stored_len(b: &[u8]) -> usize {
+    let word = u32_at(b, 8) & 0x00ff_ffff;
+    RECORD_HEADER_BYTES.saturating_add(usize::try_from(word).unwrap_or(usize::MAX))
+}
+
 /// The header of `record`, stamped `at_us`. Its payload must be within [`MAX_PAYLOAD_BYTES`].
 pub(super) fn encode_record(record: &Record, at_us: u64, salt: u32) -> [u8; RECORD_HEADER_BYTES] {
     let meta = &record.meta;

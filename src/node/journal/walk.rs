@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
-use super::segment::{RECORD_HEADER_BYTES, Record, RecordHeader};
+use super::segment::{RECORD_HEADER_BYTES, Record, RecordHeader, stored_len};
 
 /// Bytes asked of the kernel at a time; a longer record is read whole.
 pub(super) const READ_BYTES: usize = 256 << 10;
@@ -48,9 +48,11 @@ impl<'f> Walk<'f> {
         self.pos
     }
 
-    /// Whether the next record is in memory already, so that taking it reads nothing.
+    /// Whether the next record seems to be in memory already, so that taking it reads nothing. Its
+    /// length is not verified here: this is asked for every record.
     pub(super) fn next_is_loaded(&self) -> bool {
-        self.header_at(self.pos).is_some_and(|h| self.slice(self.pos, h.total()).is_some())
+        let head = self.slice(self.pos, RECORD_HEADER_BYTES);
+        head.is_some_and(|head| self.slice(self.pos, stored_len(head)).is_some())
     }
 
     /// The next thing; after damage or a record the walk stands behind it.
@@ -77,11 +79,9 @@ impl<'f> Walk<'f> {
     }
 
     fn judge(&self, header: &RecordHeader, start: u64, end: u64) -> Item {
-        let payload = self.slice(start, header.total()).map(|whole| whole.slice(RECORD_HEADER_BYTES..));
-        match payload {
-            Some(payload) if header.fits(&payload) => {
-                let meta = header.meta;
-                Item::Record(Record { meta, payload }, start)
+        match self.slice(start + RECORD_HEADER_BYTES as u64, header.len) {
+            Some(payload) if header.fits(payload) => {
+                Item::Record(Record { meta: header.meta, payload: self.window.slice_ref(payload) }, start)
             }
             _ => Item::Damage { start, end },
         }
@@ -111,10 +111,9 @@ impl<'f> Walk<'f> {
         RecordHeader::decode(self.window.get(from..)?.first_chunk()?, self.salt)
     }
 
-    fn slice(&self, at: u64, len: usize) -> Option<Bytes> {
+    fn slice(&self, at: u64, len: usize) -> Option<&[u8]> {
         let from = usize::try_from(at.checked_sub(self.window_at)?).ok()?;
-        let to = from.checked_add(len).filter(|&to| to <= self.window.len())?;
-        Some(self.window.slice(from..to))
+        self.window.get(from..from.checked_add(len)?)
     }
 
     /// Brings bytes `at..at + need` into the window; false if they reach beyond the limit.

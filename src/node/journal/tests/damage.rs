@@ -144,6 +144,9 @@ fn the_payload_cannot_pass_for_a_record() {
     assert_eq!(reopen(dir.path()).0.last().unwrap().0, 1);
 }
 
+/// Makes a bad index out of a good one.
+type Spoil = fn(&[u8]) -> Vec<u8>;
+
 #[test]
 fn a_missing_short_or_garbage_index_is_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
@@ -151,7 +154,7 @@ fn a_missing_short_or_garbage_index_is_rebuilt() {
     filled(dir.path(), small(), &records);
     let good: Vec<_> = segment_files(dir.path(), "idx").iter().map(|f| (f.clone(), fs::read(f).unwrap())).collect();
     assert!(good.len() >= 3);
-    let spoil: [(&str, fn(&[u8]) -> Vec<u8>); 7] = [
+    let spoil: [(&str, Spoil); 7] = [
         ("empty", |_| Vec::new()),
         ("short head", |b| b[..7].to_vec()),
         ("no seal", |b| b[..b.len() - 32].to_vec()),

@@ -18,7 +18,7 @@ fn small() -> LogConfig {
 }
 
 fn record(seq: u64, len: usize) -> Record {
-    let fill = |i: usize| u8::try_from((seq as usize).wrapping_mul(31).wrapping_add(i) % 251).unwrap();
+    let fill = |i: usize| u8::try_from(seq.wrapping_mul(31).wrapping_add(i as u64) % 251).unwrap();
     Record {
         meta: RecordMeta { seq, at_us: 1_000_000 + seq * 10, run: 7, kind: 2, offset: seq ^ 0xff },
         payload: (0..len).map(fill).collect::<Vec<_>>().into(),
