@@ -20,6 +20,6 @@ pub mod zmtp;
 pub use dial::{DialError, dial};
 pub use endpoint::Endpoint;
 pub use link::{Frames, Link, LinkError, LinkRx, LinkTx};
-pub use listen::{Acceptor, BindError};
+pub use listen::{Acceptor, Admission, BindError};
 pub use reconnect::Backoff;
 pub use wire::Peer;
