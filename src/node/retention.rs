@@ -9,8 +9,6 @@ use zerovisor_core::units::micros;
 use super::journal::{LogConfig, SegmentLog};
 use super::store::Store;
 
-/// What `--retain-size` is when not given, in bytes.
-pub(super) const RETAIN_SIZE_DEFAULT: u64 = 1 << 30;
 /// Smallest and largest segment: retention works in whole ones, and each costs an open file while it is written.
 const SEGMENT_BYTES: (u64, u64) = (64 << 10, 64 << 20);
 
