@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 use zerovisor_core::address::{Address, Selection};
 use zerovisor_core::fact::State;
 use zerovisor_core::view::{Detail, FACTS_SHOWN, Nodes};
@@ -19,8 +20,8 @@ use super::scribe::Which;
 use super::session::{Node, SessionError, send};
 use super::store::loaded_fact;
 use super::{events, logs};
-use crate::net::{Frames, Link};
-use crate::{HEARTBEAT, HEARTBEATS_MISSED, PROGRAM_VERSION};
+use crate::PROGRAM_VERSION;
+use crate::net::{Frames, HEARTBEAT, Heartbeat, Link};
 
 /// Requests under way on one link, at most.
 pub(super) const REQUESTS_MAX: usize = 64;
@@ -68,7 +69,13 @@ impl Answers {
 /// Why it ended, unless by a goodbye.
 pub(super) async fn serve(node: Node, link: Link) -> Result<(), SessionError> {
     let (queue, answers) = mpsc::channel(ANSWERS_QUEUED);
-    let client = Client { node, queue, requests: HashMap::new(), tasks: JoinSet::new(), heard: Instant::now() };
+    let client = Client {
+        node,
+        queue,
+        requests: HashMap::new(),
+        tasks: JoinSet::new(),
+        heartbeat: Heartbeat::new(Instant::now()),
+    };
     client.run(link, answers).await
 }
 
@@ -83,7 +90,7 @@ struct Client {
     requests: HashMap<u64, Running>,
     // Dropped with the link, it ends what still runs for it.
     tasks: JoinSet<u64>,
-    heard: Instant,
+    heartbeat: Heartbeat,
 }
 
 impl Client {
@@ -92,12 +99,13 @@ impl Client {
         mut link: Link,
         mut answers: mpsc::Receiver<(u64, Answer, Option<Bytes>)>,
     ) -> Result<(), SessionError> {
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // All are cancel-safe: a message stays where it is until it is taken, a finished task until it is joined.
             tokio::select! {
                 frames = link.rx.recv() => {
-                    self.heard = Instant::now();
+                    self.heartbeat.on_heard(Instant::now());
                     if let Some(reply) = self.on_message(frames?)? {
                         let last = reply == ToPeer::Farewell;
                         send(&mut link.tx, &reply, None).await?;
@@ -114,7 +122,7 @@ impl Client {
                 Some(Ok(request)) = self.tasks.join_next() => {
                     self.requests.remove(&request);
                 }
-                _ = heartbeat.tick() => if self.heard.elapsed() > HEARTBEAT * HEARTBEATS_MISSED {
+                _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
                     return Err(SessionError::Silent);
                 },
             }
@@ -248,7 +256,12 @@ async fn chosen(node: &Node, select: Selection) -> Result<Vec<Target>, Stop> {
     if select.is_empty() {
         return Err(Failure::Other("no process was named".into()).into());
     }
-    Ok(node.hub.targets(select).await.ok_or(Stop::Gone)??)
+    let labels: Vec<String> = select.labels.iter().map(|label| format!("{}={}", label.key, label.value)).collect();
+    let targets = node.hub.targets(select).await.ok_or(Stop::Gone)??;
+    if targets.is_empty() {
+        return Err(Failure::Unknown(format!("-l {}", labels.join(" -l "))).into());
+    }
+    Ok(targets)
 }
 
 async fn inspect(node: &Node, address: Address, answers: &Answers) -> Result<(), Stop> {
@@ -337,14 +350,15 @@ async fn order(target: &Target, deed: Deed, payload: Option<Bytes>) -> Outcome {
 
 /// First the watcher, if there is one, which ends its run and leaves; then the journal.
 async fn remove(node: &Node, target: &Target, force: bool) -> Outcome {
-    if target.orders.is_some() {
+    if let Some(orders) = &target.orders {
         let outcome = order(target, Deed::Remove { force }, None).await;
         if let Outcome::Denied(_) = outcome {
             return outcome;
         }
-        let mut state = target.state.clone();
-        // Done when it is no longer live; a channel that closes means it is forgotten already.
-        let _ = tokio::time::timeout(ORDER_WITHIN, state.wait_for(|state| !state.is_live())).await;
+        // The watcher ends its run, hands over the last records and says goodbye: only then is its journal nobody's.
+        if tokio::time::timeout(ORDER_WITHIN, orders.closed()).await.is_err() {
+            return Outcome::Denied(format!("its watcher did not leave within {} s", ORDER_WITHIN.as_secs()));
+        }
     }
     node.hub.remove(target.id, force).await
 }

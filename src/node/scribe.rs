@@ -38,12 +38,14 @@ const RETENTION_EVERY: Duration = Duration::from_secs(30);
 /// What a link learns of its records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Receipt {
-    /// All records up to `seq` are in the journal; `bytes` of payload came with this receipt.
+    /// All records up to `seq` are in the journal; `bytes` of payload in `records` since the receipt before.
     Journaled {
         /// The last of them.
         seq: u64,
         /// Payload bytes since the receipt before.
         bytes: u64,
+        /// Records since then.
+        records: usize,
     },
     /// They are not, and the link must end: the watcher will come again and resume.
     Broken(Break),
@@ -251,7 +253,8 @@ struct Process {
     name: ProcessName,
     receipts: Receipts,
     written: watch::Sender<Written>,
-    offsets: HashMap<(u32, Kind), u64>,
+    /// For each kind the run that wrote last, and where its next byte must be.
+    offsets: HashMap<Kind, (u32, u64)>,
     broken: bool,
     batch: Vec<Record>,
 }
@@ -365,13 +368,14 @@ impl Thread {
         let Some(process) = self.open.get_mut(&id) else { return };
         let batch = std::mem::take(&mut process.batch);
         let bytes: u64 = batch.iter().map(|record| record.payload.len() as u64).sum();
+        let taken = (bytes, batch.len());
         let (records, violation) = process.admit(batch);
         let facts = facts_of(&records);
         let written = process.append(&records);
         match written {
             Ok(()) => {
                 let seq = process.logs.log.last().map_or(0, |(seq, _)| seq);
-                self.after_write(id, seq, bytes, facts);
+                self.after_write(id, seq, taken, facts);
             }
             Err(error) => self.on_disk_error(id, &error),
         }
@@ -380,14 +384,14 @@ impl Thread {
         }
     }
 
-    fn after_write(&mut self, id: Id, seq: u64, bytes: u64, facts: Vec<(Head, Fact)>) {
+    fn after_write(&mut self, id: Id, seq: u64, (bytes, records): (u64, usize), facts: Vec<(Head, Fact)>) {
         if self.failing.take().is_some() {
             tracing::info!("the journal is written again");
             self.event(Timestamp(now_us()), None, Happening::JournalRecovered);
         }
         let Some(process) = self.open.get_mut(&id) else { return };
         process.written.send_replace(Written { seq, bytes: process.logs.log.bytes() });
-        let (receipts, receipt) = (process.receipts.clone(), Receipt::Journaled { seq, bytes });
+        let (receipts, receipt) = (process.receipts.clone(), Receipt::Journaled { seq, bytes, records });
         if self.tools.sync == SyncMode::Always {
             let work = [process.logs.log.dirty(), process.logs.facts.dirty()];
             self.syncer.wrote(work, receipts, receipt);
@@ -556,9 +560,11 @@ impl Process {
             return Err(format!("record {seq} follows record {end}"));
         }
         let next = offset + record.payload.len() as u64;
-        match self.offsets.insert((run, kind), next) {
+        match self.offsets.insert(kind, (run, next)) {
             // Only a gap may lie between the two, never a repetition.
-            Some(expected) if offset < expected => Err(format!("{kind} of run {run} repeats from byte {offset}")),
+            Some((before, expected)) if before == run && offset < expected => {
+                Err(format!("{kind} of run {run} repeats from byte {offset}"))
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-use zerovisor_core::credit::{Credit, Pool};
+use tokio::time::{MissedTickBehavior, timeout};
+use zerovisor_core::credit::{Credit, IN_FLIGHT_MAX, Pool, WINDOW_MAX_BYTES};
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::name::NodeName;
@@ -19,8 +19,8 @@ use zerovisor_core::wire::{
 use super::client;
 use super::hub::{Declared, Hub, ORDERS_MAX, OrderCall};
 use super::scribe::{Opening, Receipt, Scribe};
-use crate::net::{Frames, Link, LinkError, LinkTx, Peer};
-use crate::{HEARTBEAT, HEARTBEATS_MISSED, PROGRAM_VERSION};
+use crate::PROGRAM_VERSION;
+use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
 
 /// How long a link may take to say hello once its handshake is done.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -120,13 +120,14 @@ impl Node {
             node: self,
             id,
             credit: Credit::default(),
-            heard: Instant::now(),
+            heartbeat: Heartbeat::new(Instant::now()),
+            unjournaled: Unjournaled::default(),
             farewell: false,
             next_order: 1,
             waiting: HashMap::new(),
         };
         let ended = watcher.run(link, version, declared, order_calls).await;
-        let (farewell, heard) = (watcher.farewell, watcher.heard);
+        let (farewell, heard) = (watcher.farewell, watcher.heartbeat.heard_at());
         watcher.credit.release(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner));
         self.hub.link_ended(id, generation, farewell, heard);
         ended
@@ -167,11 +168,38 @@ pub(super) async fn send(tx: &mut LinkTx, message: &ToPeer, payload: Option<byte
     Ok(tx.send(Frames { header: wire::encode_header(message)?, payload }).await?)
 }
 
+/// What a watcher has sent and the scribe has not yet written: the queue between them, bounded by the watcher's credit.
+#[derive(Debug, Default)]
+struct Unjournaled {
+    bytes: u64,
+    records: usize,
+}
+
+impl Unjournaled {
+    fn add(&mut self, bytes: usize) -> Result<(), SessionError> {
+        self.bytes += bytes as u64;
+        self.records += 1;
+        // One record more than the credit: a window always lets one go, however large.
+        let most = WINDOW_MAX_BYTES + OUTPUT_MAX_BYTES as u64;
+        if self.bytes > most || self.records > IN_FLIGHT_MAX {
+            let what = format!("{} bytes in {} records sent without credit", self.bytes, self.records);
+            return Err(SessionError::Violation(what));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: u64, records: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.records = self.records.saturating_sub(records);
+    }
+}
+
 struct WatcherLink<'a> {
     node: &'a Node,
     id: Id,
     credit: Credit,
-    heard: Instant,
+    heartbeat: Heartbeat,
+    unjournaled: Unjournaled,
     farewell: bool,
     next_order: u64,
     waiting: HashMap<u64, oneshot::Sender<Outcome>>,
@@ -195,12 +223,13 @@ impl WatcherLink<'_> {
         let welcome =
             WatcherWelcome { name: declared.name, journal_end: opened.journal_end, window_bytes: self.credit.window() };
         send(&mut link.tx, &ToPeer::Welcome(self.node.welcome(version, Some(welcome))), None).await?;
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // All four are cancel-safe: a message stays where it is until it is taken.
             tokio::select! {
                 frames = link.rx.recv() => {
-                    self.heard = Instant::now();
+                    self.heartbeat.on_heard(Instant::now());
                     if self.on_message(frames?, &mut link.tx).await? {
                         return Ok(link.close().await?);
                     }
@@ -211,7 +240,7 @@ impl WatcherLink<'_> {
                     // The registry forgot the process, or a newer link of the same watcher took over.
                     None => return Ok(()),
                 },
-                _ = heartbeat.tick() => if self.heard.elapsed() > HEARTBEAT * HEARTBEATS_MISSED {
+                _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
                     return Err(SessionError::Silent);
                 },
             }
@@ -242,13 +271,14 @@ impl WatcherLink<'_> {
         Ok(false)
     }
 
-    fn on_record(&self, head: Head, frames: Frames) -> Result<(), SessionError> {
+    fn on_record(&mut self, head: Head, frames: Frames) -> Result<(), SessionError> {
         let payload = frames.payload.unwrap_or_default();
         let most = if head.kind.is_output() { OUTPUT_MAX_BYTES } else { FACT_MAX_BYTES };
         if payload.len() > most {
             let what = format!("a record of {} bytes, {most} at most", payload.len());
             return Err(SessionError::Violation(what));
         }
+        self.unjournaled.add(payload.len())?;
         self.node.scribe.append(self.id, Record { head, payload });
         Ok(())
     }
@@ -263,7 +293,10 @@ impl WatcherLink<'_> {
         let (mut last, mut journaled, mut next) = (0, 0, Some(first));
         while let Some(receipt) = next {
             match receipt {
-                Receipt::Journaled { seq, bytes } => (last, journaled) = (seq, journaled + bytes),
+                Receipt::Journaled { seq, bytes, records } => {
+                    (last, journaled) = (seq, journaled + bytes);
+                    self.unjournaled.take(bytes, records);
+                }
                 Receipt::Broken(why) => return Err(SessionError::Journal(why.to_string())),
             }
             next = more.try_recv().ok();
