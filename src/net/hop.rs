@@ -23,9 +23,6 @@ use zeromq::{DealerSocket, RouterSocket, Socket, SocketEvent, SocketOptions, Zmq
 use super::link::{CrateRx, CrateTx};
 use super::zmtp::{Guard, SocketKind};
 
-/// Largest read the crate does at once; its default of 64 KiB costs a system call for every quarter of a chunk.
-const CRATE_READ_MAX_BYTES: usize = 64 << 10;
-
 /// A socket of the crate with exactly one connection, and our end of that connection.
 pub(crate) struct Hop {
     pub(crate) tx: CrateTx,
@@ -63,7 +60,8 @@ pub(crate) async fn open(kind: SocketKind, hello: &[u8]) -> io::Result<Hop> {
 
 fn options() -> SocketOptions {
     let mut options = SocketOptions::default();
-    options.no_connect_timeout().read_buffer(128, CRATE_READ_MAX_BYTES, 2);
+    // The caller has a time limit of its own.
+    options.no_connect_timeout();
     options
 }
 
