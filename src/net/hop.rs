@@ -18,7 +18,7 @@ use bytes::Bytes;
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use zeromq::{DealerSocket, RouterSocket, Socket, SocketEvent, SocketOptions, ZmqError};
+use zeromq::{DealerSocket, RouterSocket, Socket, SocketEvent, SocketOptions};
 
 use super::link::{CrateRx, CrateTx};
 use super::zmtp::{Guard, SocketKind};
@@ -39,21 +39,20 @@ pub(crate) async fn open(kind: SocketKind, hello: &[u8]) -> io::Result<Hop> {
     match kind {
         SocketKind::Dealer => {
             let mut socket = DealerSocket::with_options(options());
-            let (ours, connected) = tokio::join!(feed, socket.connect(&name));
-            connected.map_err(crate_error)?;
+            // Both or neither: left alone, the crate would try for ever to connect to a listener that is gone.
+            let ((), ours) = tokio::try_join!(connect(&mut socket, &name), feed)?;
             let (tx, rx) = socket.split();
-            Ok(Hop { tx: CrateTx::Dealer(tx), rx: CrateRx::Dealer(rx), ours: ours? })
+            Ok(Hop { tx: CrateTx::Dealer(tx), rx: CrateRx::Dealer(rx), ours })
         }
         SocketKind::Router => {
             let mut socket = RouterSocket::with_options(options());
             let mut monitor = socket.monitor();
-            let (ours, connected) = tokio::join!(feed, socket.connect(&name));
-            connected.map_err(crate_error)?;
+            let ((), ours) = tokio::try_join!(connect(&mut socket, &name), feed)?;
             let Ok(SocketEvent::Connected(_, peer)) = monitor.try_recv() else {
                 return Err(io::Error::other("the ROUTER did not name its peer"));
             };
             let (tx, rx) = socket.split();
-            Ok(Hop { tx: CrateTx::Router(tx, Bytes::from(peer)), rx: CrateRx::Router(rx), ours: ours? })
+            Ok(Hop { tx: CrateTx::Router(tx, Bytes::from(peer)), rx: CrateRx::Router(rx), ours })
         }
     }
 }
@@ -65,8 +64,8 @@ fn options() -> SocketOptions {
     options
 }
 
-fn crate_error(error: ZmqError) -> io::Error {
-    io::Error::other(error)
+async fn connect(socket: &mut impl Socket, name: &str) -> io::Result<()> {
+    socket.connect(name).await.map_err(io::Error::other)
 }
 
 fn listen() -> io::Result<(UnixListener, String)> {
