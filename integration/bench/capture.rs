@@ -55,7 +55,9 @@ fn kid_cpu(mode: &str, bytes: usize) -> Duration {
     let mut kid = Command::new(program).args(rest).stdout(Stdio::piped()).spawn().expect("the kid starts");
     let pipe = kid.stdout.take().expect("its pipe");
     let null = File::options().write(true).open("/dev/null").expect("/dev/null");
-    while nix::fcntl::splice(&pipe, None, &null, None, 1 << 20, nix::fcntl::SpliceFFlags::empty()).is_ok_and(|n| n > 0) {}
+    while nix::fcntl::splice(&pipe, None, &null, None, 1 << 20, nix::fcntl::SpliceFFlags::empty()).is_ok_and(|n| n > 0)
+    {
+    }
     kid.wait().expect("the kid ends");
     children_cpu() - before
 }
@@ -85,7 +87,8 @@ pub fn measure() {
     let bytes = knob("MIB", 512) << 20;
     for (mode, what) in [("blocks", "64 KiB writes"), ("lines", "100-byte writes")] {
         head(&format!("capture of {} MiB in {what}", bytes >> 20));
-        let names = ["| cat > file", "zerovisor --log none", "zerovisor (default)", "zerovisor --log none --sync always"];
+        let names =
+            ["| cat > file", "zerovisor --log none", "zerovisor (default)", "zerovisor --log none --sync always"];
         let mut got: Vec<Vec<Run>> = names.iter().map(|_| Vec::new()).collect();
         let mut kids = Vec::new();
         for _ in 0..runs() {

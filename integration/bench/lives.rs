@@ -39,7 +39,8 @@ pub fn restart() {
     let text = std::fs::read_to_string(&times).expect("the runs wrote their times");
     let stamps: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
     // Between two dates of one run lies one date's start and end; between two runs the same and the restart.
-    let gaps = |from: usize| stamps[from..].chunks(2).filter(|pair| pair.len() == 2).map(|pair| (pair[1] - pair[0]) * 1e3);
+    let gaps =
+        |from: usize| stamps[from..].chunks(2).filter(|pair| pair.len() == 2).map(|pair| (pair[1] - pair[0]) * 1e3);
     let (within, across): (Vec<f64>, Vec<f64>) = (gaps(0).collect(), gaps(1).collect());
     row("date to date within a run", "ms", within);
     row("date to date across a restart", "ms", across);
@@ -61,10 +62,8 @@ pub fn memory() {
         let rig = Rig::start(&["--log", "none"]);
         let before = pss_kib(rig.node.id());
         let families = launch(&rig, many);
-        let per_family: Vec<f64> = families
-            .iter()
-            .map(|(guard, watcher)| (pss_kib(*guard) + pss_kib(*watcher)) as f64)
-            .collect();
+        let per_family: Vec<f64> =
+            families.iter().map(|(guard, watcher)| (pss_kib(*guard) + pss_kib(*watcher)) as f64).collect();
         row(&format!("watcher and guard, of {many}"), "KiB PSS", per_family);
         let grown = pss_kib(rig.node.id()).saturating_sub(before) as f64 / many as f64;
         row(&format!("zerovisor, growth a watcher, of {many}"), "KiB PSS", vec![grown]);
