@@ -10,6 +10,7 @@ use zerovisor_core::signal::Signal;
 use zerovisor_core::units::Span;
 
 use crate::ctl::filter::{Filter, SortKey};
+use crate::net::Endpoint;
 
 /// Where a zerovisor is expected when nothing else is said.
 pub const DEFAULT_ENDPOINT: &str = "ipc://zerovisor.sock";
@@ -40,7 +41,7 @@ pub struct Cli {
 pub struct Common {
     /// The zerovisor to ask: ipc://PATH or tcp://HOST:PORT
     #[arg(short, long, global = true, env = "ZV_ENDPOINT", default_value = DEFAULT_ENDPOINT, value_name = "ENDPOINT")]
-    pub endpoint: String,
+    pub endpoint: Endpoint,
     /// Talk to a tcp:// endpoint without encryption or proof of who answers
     #[arg(long, global = true)]
     pub insecure: bool,
@@ -358,7 +359,7 @@ mod tests {
         let before = Cli::try_parse_from(["zvctl", "-e", "ipc://x", "-o", "json", "--timeout", "1s", "ps"]).unwrap();
         let after = Cli::try_parse_from(["zvctl", "ps", "-e", "ipc://x", "-o", "json", "--timeout", "1s"]).unwrap();
         for cli in [before, after] {
-            assert_eq!((cli.common.endpoint.as_str(), cli.common.output), ("ipc://x", Some(Format::Json)));
+            assert_eq!((cli.common.endpoint.to_string().as_str(), cli.common.output), ("ipc://x", Some(Format::Json)));
             assert_eq!(cli.common.timeout.map(|span| span.0.as_secs()), Some(1));
         }
     }

@@ -4,6 +4,8 @@ use std::io;
 
 use zerovisor_core::wire::{Failure, Refused, VERSIONS};
 
+use crate::net::{DialError, Endpoint};
+
 /// Exit statuses beside 0.
 pub mod status {
     /// It failed.
@@ -27,18 +29,13 @@ pub enum CtlError {
     #[error("{0}")]
     Usage(String),
     /// Nobody answers at the endpoint.
-    #[error("no zerovisor at {endpoint}: {why}: start one with 'zerovisor' in this directory, or name another with -e")]
-    NoZerovisor {
-        /// Where.
-        endpoint: String,
-        /// What the system said.
-        why: String,
-    },
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// A zerovisor that does not want to talk.
     #[error("the zerovisor at {endpoint} refuses: {} (zvctl speaks {VERSIONS}, it speaks {})", .refused.reason, .refused.versions)]
     Refused {
         /// Where.
-        endpoint: String,
+        endpoint: Endpoint,
         /// Its words.
         refused: Box<Refused>,
     },
@@ -46,7 +43,7 @@ pub enum CtlError {
     #[error("the link to the zerovisor at {endpoint} is lost: {why}")]
     LinkLost {
         /// Where.
-        endpoint: String,
+        endpoint: Endpoint,
         /// How.
         why: String,
     },
@@ -54,7 +51,7 @@ pub enum CtlError {
     #[error("no answer from the zerovisor at {endpoint} within {within}: try again, or allow more with --timeout")]
     NoAnswer {
         /// Where.
-        endpoint: String,
+        endpoint: Endpoint,
         /// How long was waited.
         within: String,
     },
@@ -62,7 +59,7 @@ pub enum CtlError {
     #[error("the zerovisor at {endpoint} broke the protocol: {why}")]
     Violation {
         /// Where.
-        endpoint: String,
+        endpoint: Endpoint,
         /// What was wrong.
         why: String,
     },
@@ -103,7 +100,7 @@ impl CtlError {
     pub fn status(&self) -> u8 {
         match self {
             CtlError::Usage(_) => status::USAGE,
-            CtlError::NoZerovisor { .. }
+            CtlError::Dial(_)
             | CtlError::Refused { .. }
             | CtlError::LinkLost { .. }
             | CtlError::NoAnswer { .. }
@@ -120,7 +117,7 @@ impl CtlError {
         match self {
             CtlError::Silent(_) | CtlError::ReaderGone => true,
             CtlError::Usage(_)
-            | CtlError::NoZerovisor { .. }
+            | CtlError::Dial(_)
             | CtlError::Refused { .. }
             | CtlError::LinkLost { .. }
             | CtlError::NoAnswer { .. }
@@ -134,7 +131,7 @@ impl CtlError {
     /// Whether dialling again may help: the zerovisor went away, or is not back yet.
     pub fn is_transient(&self) -> bool {
         match self {
-            CtlError::NoZerovisor { .. } | CtlError::LinkLost { .. } | CtlError::NoAnswer { .. } => true,
+            CtlError::Dial(_) | CtlError::LinkLost { .. } | CtlError::NoAnswer { .. } => true,
             CtlError::Usage(_)
             | CtlError::Refused { .. }
             | CtlError::Violation { .. }

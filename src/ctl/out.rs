@@ -8,6 +8,9 @@ use zerovisor_core::escape::escaped;
 
 use super::error::CtlError;
 
+/// Output is handed to the writing thread in pieces of about this many bytes.
+pub const PIECE_BYTES: usize = 64 << 10;
+
 /// What standard output is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Look {

@@ -91,7 +91,11 @@ fn last_end(detail: &Detail) -> String {
 }
 
 fn backoff(detail: &Detail, now: Timestamp) -> String {
-    let planned = latest(detail, |fact| if let Fact::Backoff { delay, failures } = fact { Some((*delay, *failures)) } else { None });
+    let planned =
+        latest(
+            detail,
+            |fact| if let Fact::Backoff { delay, failures } = fact { Some((*delay, *failures)) } else { None },
+        );
     let next = planned.map_or_else(String::new, |(at, (delay, failures))| {
         let left = at.plus(delay).since(now);
         let when = if left.is_zero() { "now".into() } else { format!("in {}", Span(left)) };
@@ -102,7 +106,15 @@ fn backoff(detail: &Detail, now: Timestamp) -> String {
 
 fn cause(detail: &Detail) -> Option<(Timestamp, Cause)> {
     let run = detail.row.run;
-    latest(detail, |fact| if let Fact::Stopping { run: stopped, cause } = fact && *stopped == run { Some(cause.clone()) } else { None })
+    latest(detail, |fact| {
+        if let Fact::Stopping { run: stopped, cause } = fact
+            && *stopped == run
+        {
+            Some(cause.clone())
+        } else {
+            None
+        }
+    })
 }
 
 fn was_killed(detail: &Detail) -> bool {
