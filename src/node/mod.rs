@@ -1,2 +1,3 @@
 //! room
 pub mod journal;
+pub mod textlog;
