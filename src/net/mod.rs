@@ -1,1 +1,25 @@
-//! room
+//! Endpoints, the gate before every listener and every dial, and the ZeroMQ links behind it.
+//!
+//! ```text
+//! peer <-> wire (unix, tcp; later encrypted) <-> guard and relay <-> private hop <-> DEALER or ROUTER <-> Link
+//! ```
+//! The zeromq crate is never exposed to a peer: [`zmtp`] says what may pass, [`hop`] how it gets in.
+
+mod bind;
+pub mod dial;
+pub mod endpoint;
+mod hop;
+pub mod link;
+pub mod listen;
+pub mod reconnect;
+mod relay;
+mod seats;
+pub mod wire;
+pub mod zmtp;
+
+pub use dial::{DialError, dial};
+pub use endpoint::Endpoint;
+pub use link::{Frames, Link, LinkError, LinkRx, LinkTx};
+pub use listen::{Acceptor, BindError};
+pub use reconnect::Backoff;
+pub use wire::Peer;

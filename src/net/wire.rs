@@ -1,0 +1,155 @@
+//! The connection to the remote peer as the relay sees it, and who is at its other end.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
+use std::os::fd::AsRawFd;
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// A dead tcp peer is noticed by the kernel after about 15 + 3 × 5 s even if nobody sends anything.
+const KEEPALIVE_IDLE_SECONDS: u32 = 15;
+const KEEPALIVE_INTERVAL_SECONDS: u32 = 5;
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process of this machine, as the kernel saw it when it connected (or, for a dialer, began to listen).
+    Unix {
+        /// Effective user.
+        uid: u32,
+        /// Effective group.
+        gid: u32,
+        /// Process; 0 when it lives in a pid namespace invisible to us.
+        pid: i32,
+    },
+    /// A tcp address.
+    Tcp {
+        /// Remote address and port.
+        addr: SocketAddr,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { uid, pid, .. } => write!(f, "pid {pid} (uid {uid})"),
+            Self::Tcp { addr } => write!(f, "{addr}"),
+        }
+    }
+}
+
+/// Whom a connection counts for in the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    Uid(u32),
+    Address(IpAddr),
+}
+
+impl Peer {
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Unix { uid, .. } => Origin::Uid(*uid),
+            Self::Tcp { addr } => Origin::Address(addr.ip().to_canonical()),
+        }
+    }
+}
+
+/// A connected stream. Reading and writing take `&self`, so that both directions of a relay can share it.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Wire {
+    /// THE PLACE FOR ENCRYPTION: a secure handshake takes the tcp stream here, on both sides, before a byte of ZMTP,
+    /// and its stream becomes a third kind of `Wire` (which then must answer `None` to [`Wire::bulk_fd`]).
+    pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        setsockopt(&stream, sockopt::KeepAlive, &true)?;
+        setsockopt(&stream, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_SECONDS)?;
+        setsockopt(&stream, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
+        setsockopt(&stream, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
+        Ok(Self::Tcp(stream))
+    }
+
+    pub(crate) fn peer(&self) -> io::Result<Peer> {
+        match self {
+            Self::Unix(stream) => {
+                let credentials = getsockopt(stream, sockopt::PeerCredentials)?;
+                Ok(Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() })
+            }
+            Self::Tcp(stream) => Ok(Peer::Tcp { addr: stream.peer_addr()? }),
+        }
+    }
+
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.readable().await,
+        }
+    }
+
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.writable().await,
+            Self::Tcp(stream) => stream.writable().await,
+        }
+    }
+
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.try_read(buffer),
+            Self::Tcp(stream) => stream.try_read(buffer),
+        }
+    }
+
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tcp(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Runs a system call of ours on the stream, with readiness kept as tokio wants it.
+    pub(crate) fn try_io<R>(&self, interest: Interest, call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        match self {
+            Self::Unix(stream) => stream.try_io(interest, call),
+            Self::Tcp(stream) => stream.try_io(interest, call),
+        }
+    }
+
+    /// The descriptor, if the bytes on it are the bytes of the stream (not so once encrypted).
+    pub(crate) fn bulk_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Unix(stream) => Some(stream.as_fd()),
+            Self::Tcp(stream) => Some(stream.as_fd()),
+        }
+    }
+
+    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.try_write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// No more will be written: the peer reads what is on its way, then the end.
+    pub(crate) fn end_writing(&self) {
+        let fd = match self {
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tcp(stream) => stream.as_raw_fd(),
+        };
+        // Fails only if the peer is gone already, which is all the same then.
+        let _ = shutdown(fd, Shutdown::Write);
+    }
+}
