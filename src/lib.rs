@@ -6,8 +6,6 @@
 //!         net, host                 endpoints, the gate, links; what is known of this machine
 //! zerovisor-core  -pty  -cgroup     crates of their own; they do not know each other either
 //! ```
-use std::time::Duration;
-
 pub mod ctl;
 pub mod host;
 pub mod net;
@@ -16,7 +14,3 @@ pub mod watcher;
 
 /// The version of the program, for people.
 pub const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
-/// How often a link without other traffic pings.
-pub const HEARTBEAT: Duration = Duration::from_secs(1);
-/// So many heartbeats without a word end a link.
-pub const HEARTBEATS_MISSED: u32 = 3;

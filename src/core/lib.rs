@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! id name units signal        newtypes parsed once, at the edge
+//! escape                      foreign text made safe to look at
 //! restart spec exit fact      what a process is, how a run ended, what happened to it
 //! lifecycle                   the state machine of one process: events in, actions out
 //! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
@@ -12,6 +13,7 @@
 
 pub mod address;
 pub mod credit;
+pub mod escape;
 pub mod exit;
 pub mod fact;
 pub mod id;

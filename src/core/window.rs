@@ -332,6 +332,7 @@ fn gap_in_place(head: &Head, output: &[u8]) -> Entry {
     Entry { head: Head { kind: Kind::Fact, offset: 0, ..*head }, held: Held::Fact(Box::new(Fact::Gap(gap))) }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an optional mutable borrow is consumed by being used")]
 /// Adds dropped output to the gap right before it, if there is one.
 fn extend_gap(before: Option<&mut Entry>, dropped: &Head, output: &[u8]) -> bool {
     let Some(Entry { head, held: Held::Fact(fact) }) = before else { return false };

@@ -199,28 +199,49 @@ impl SegmentLog {
     pub fn retain(&mut self, now_us: u64) -> Retained {
         let mut done = Retained::default();
         while let Some(oldest) = self.expired(now_us) {
-            // Readers hear of it first: one that finds the file missing must find it unlisted.
-            self.shared.segments().remove(0);
-            let path = self.shared.segment_path(oldest.first_seq);
-            match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    self.shared.segments().insert(0, oldest);
-                    done.failed = Some(JournalError::io("remove", &path, e));
+            match self.remove(oldest) {
+                Ok(dropped) => done.dropped.push(dropped),
+                Err(error) => {
+                    done.failed = Some(error);
                     break;
                 }
-                _ => {}
             }
-            // One that stays behind is removed by the next open.
-            let _ = std::fs::remove_file(self.shared.index_path(oldest.first_seq));
-            done.dropped.push(Dropped {
-                first_seq: oldest.first_seq,
-                last_seq: oldest.last_seq,
-                bytes: oldest.end,
-                first_at_us: oldest.first_at_us,
-                last_at_us: oldest.last_at_us,
-            });
         }
         done
+    }
+
+    /// Removes the oldest segment whatever its size and age, for a limit over several logs. None if there is only the
+    /// newest, which stays.
+    ///
+    /// # Errors
+    /// It cannot be removed; it stays listed.
+    pub fn drop_oldest(&mut self) -> Result<Option<Dropped>, JournalError> {
+        let oldest = {
+            let segments = self.shared.segments();
+            segments.first().copied().filter(|_| segments.len() > 1)
+        };
+        oldest.map(|oldest| self.remove(oldest)).transpose()
+    }
+
+    fn remove(&mut self, oldest: SegmentInfo) -> Result<Dropped, JournalError> {
+        // Readers hear of it first: one that finds the file missing must find it unlisted.
+        self.shared.segments().remove(0);
+        let path = self.shared.segment_path(oldest.first_seq);
+        if let Err(e) = std::fs::remove_file(&path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            self.shared.segments().insert(0, oldest);
+            return Err(JournalError::io("remove", &path, e));
+        }
+        // One that stays behind is removed by the next open.
+        let _ = std::fs::remove_file(self.shared.index_path(oldest.first_seq));
+        Ok(Dropped {
+            first_seq: oldest.first_seq,
+            last_seq: oldest.last_seq,
+            bytes: oldest.end,
+            first_at_us: oldest.first_at_us,
+            last_at_us: oldest.last_at_us,
+        })
     }
 
     /// A reader at the first record, for any thread.

@@ -121,7 +121,8 @@ impl LogReader {
         BlocksBack::new(Arc::clone(&self.shared))
     }
 
-    /// The next records, about `max_bytes` of them as stored, at least one; none at the end of the
+    /// The next records, about `max_bytes` of them as stored (never much above 256 KiB: that is one
+    /// read), at least one; none at the end of the
     /// log, until more is appended. All payloads are slices of one buffer.
     ///
     /// # Errors
@@ -211,18 +212,7 @@ impl LogReader {
         let mut records = Vec::new();
         let mut bytes = 0;
         loop {
-            match walk.next().map_err(fail)? {
-                Item::End => break,
-                Item::Damage { .. } if !records.is_empty() => break,
-                Item::Damage { start, end } => {
-                    let next_seq = walk.peek_seq().map_err(fail)?;
-                    open.pos = walk.pos();
-                    if next_seq.is_some_and(|next| next <= self.want_seq) {
-                        break;
-                    }
-                    let damage = Damage { segment: open.first_seq, start, end, after_seq: open.after_seq, next_seq };
-                    return Err(JournalError::Damaged(damage));
-                }
+            let (start, bad_end) = match walk.next().map_err(fail)? {
                 Item::Record(record, _) => {
                     let size = usize::try_from(record.stored_bytes()).unwrap_or(usize::MAX);
                     self.stride = size;
@@ -233,12 +223,32 @@ impl LogReader {
                         records.push(record);
                     }
                     bytes += size;
+                    if bytes >= max_bytes || !walk.next_is_loaded() {
+                        return Ok(records);
+                    }
+                    continue;
                 }
+                Item::Damage { start, end } => (start, end),
+                // The file is shorter than what was committed to it: someone has cut it.
+                Item::End if walk.pos() < end => (walk.pos(), end),
+                Item::End => return Ok(records),
+            };
+            if !records.is_empty() {
+                // First the good ones; the damage is met again.
+                return Ok(records);
             }
-            if bytes >= max_bytes || !walk.next_is_loaded() {
-                break;
+            let next_seq = walk.peek_seq().map_err(fail)?;
+            open.pos = bad_end;
+            if next_seq.is_some_and(|next| next <= self.want_seq) {
+                return Ok(records);
             }
+            return Err(JournalError::Damaged(Damage {
+                segment: open.first_seq,
+                start,
+                end: bad_end,
+                after_seq: open.after_seq,
+                next_seq,
+            }));
         }
-        Ok(records)
     }
 }

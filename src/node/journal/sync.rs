@@ -31,6 +31,29 @@ impl SyncWork {
         self.last_seq
     }
 
+    /// Whether both are about the same log, so that one can [`absorb`](Self::absorb) the other.
+    #[must_use]
+    pub fn is_same_log(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Takes on what `newer`, of the same log and taken later, is about: one wait for the disk then serves both.
+    pub fn absorb(&mut self, newer: Self) {
+        if self.active.is_some() && newer.active.is_some() && self.active_seq != newer.active_seq {
+            // Sealed in between: from now on by name, like the others.
+            self.sealed.push(self.active_seq);
+        }
+        self.sealed.extend(newer.sealed);
+        self.sealed.sort_unstable();
+        self.sealed.dedup();
+        if newer.active.is_some() {
+            (self.active, self.active_seq) = (newer.active, newer.active_seq);
+        }
+        self.dir |= newer.dir;
+        self.parent |= newer.parent;
+        self.last_seq = self.last_seq.max(newer.last_seq);
+    }
+
     /// Waits for the disk: fdatasync of each file, fsync of the directory if a file is new in it.
     ///
     /// # Errors

@@ -11,6 +11,9 @@ use super::segment::{RECORD_HEADER_BYTES, Record, RecordHeader, stored_len};
 /// Bytes asked of the kernel at a time; a longer record is read whole.
 pub(super) const READ_BYTES: usize = 256 << 10;
 
+/// A page costs the kernel no more than a header does.
+const LEAST_READ_BYTES: usize = 4096;
+
 /// What stands at a position.
 pub(super) enum Item {
     /// A good record and the file offset it begins at.
@@ -39,7 +42,7 @@ impl<'f> Walk<'f> {
 
     /// Reads `bytes` at a time instead.
     pub(super) fn chunk(mut self, bytes: usize) -> Self {
-        self.chunk = bytes.max(RECORD_HEADER_BYTES);
+        self.chunk = bytes.max(LEAST_READ_BYTES);
         self
     }
 
@@ -68,6 +71,10 @@ impl<'f> Walk<'f> {
                 return Ok(self.judge(&header, start, end));
             }
         }
+        if start >= self.limit {
+            // The file turned out to end here.
+            return Ok(Item::End);
+        }
         let end = self.find_header(start + 1)?;
         self.pos = end;
         Ok(Item::Damage { start, end })
@@ -90,6 +97,7 @@ impl<'f> Walk<'f> {
     /// Offset of the first header at or after `at` whose record ends within the limit; the limit
     /// if there is none. One checksum of 36 bytes for each offset: some ms a MiB.
     fn find_header(&mut self, mut at: u64) -> io::Result<u64> {
+        self.chunk = self.chunk.max(READ_BYTES);
         while at < self.limit {
             if let Some(header) = self.load_header(at)?
                 && at + header.total() as u64 <= self.limit

@@ -224,3 +224,16 @@ fn a_newer_format_is_refused_and_not_touched() {
     assert!(LogReader::open(dir.path()).is_err());
     assert_eq!((fs::read(&newest).unwrap(), before), (bytes, (listing("seg"), listing("idx"))));
 }
+
+#[test]
+fn a_segment_cut_under_its_readers_is_told_and_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), small());
+    log.append(&batch(1..40, 1000)).unwrap();
+    let mut reader = log.reader();
+    let file = fs::OpenOptions::new().write(true).open(&segment_files(dir.path(), "seg")[1]).unwrap();
+    file.set_len(3000).unwrap();
+    let (records, told) = drain(&mut reader);
+    assert_eq!(seqs(&records), (1..18).chain(31..40).collect::<Vec<_>>());
+    assert_eq!((told[0].start, told.last().unwrap().end), (48 + 2 * 1040, 48 + 15 * 1040));
+}
