@@ -84,14 +84,19 @@ pub struct Paper {
 }
 
 impl Paper {
-    /// Begins the thread.
+    /// Begins the thread that writes to standard output.
     pub fn begin() -> Paper {
+        Paper::onto(io::stdout())
+    }
+
+    /// Begins a thread that writes to this.
+    pub fn onto(mut to: impl Write + Send + 'static) -> Paper {
         let (pieces, todo) = std::sync::mpsc::channel::<(Piece, u64)>();
         let (done, written) = mpsc::unbounded_channel();
         let writer = std::thread::spawn(move || {
             for (piece, ticket) in todo {
                 let result = match piece {
-                    Piece::Out(bytes) => print(bytes),
+                    Piece::Out(bytes) => outcome(to.write_all(&bytes).and_then(|()| to.flush())),
                     Piece::Note(line) => {
                         note(&line);
                         Ok(())
