@@ -141,13 +141,24 @@ impl Paper {
     /// # Errors
     /// Why writing failed.
     pub fn finish(mut self) -> Result<(), CtlError> {
-        drop(self.pieces.take());
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        self.end();
         while let Ok(result) = self.written.try_recv() {
             result?;
         }
         Ok(())
+    }
+    fn end(&mut self) {
+        drop(self.pieces.take());
+        if let Some(writer) = self.writer.take() {
+            // It ends by itself once there is nothing more to write; a panic in it has been reported by then.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Paper {
+    /// Whatever ended a verb early, what came before it is written first.
+    fn drop(&mut self) {
+        self.end();
     }
 }
