@@ -3,10 +3,14 @@
 //! ```text
 //! bin/{zerovisor,zvwatch,zvctl}     parse, run, exit code
 //! node       watcher       ctl      the shells of the three programs; they do not know each other
-//!            net                    endpoints, the gate, links
+//!         net, host                 endpoints, the gate, links; what is known of this machine
 //! zerovisor-core  -pty  -cgroup     crates of their own; they do not know each other either
 //! ```
 pub mod ctl;
+pub mod host;
 pub mod net;
 pub mod node;
 pub mod watcher;
+
+/// The version of the program, for people.
+pub const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");

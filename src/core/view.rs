@@ -70,8 +70,8 @@ pub struct ProcessRow {
     pub labels: Labels,
     /// The rung of the cgroup ladder it stands on; none where it has no cgroup.
     pub rung: Option<String>,
-    /// Output journaled so far, in bytes.
-    pub output_bytes: u64,
+    /// Its journal on disk, in bytes.
+    pub journal_bytes: u64,
     /// How long its watcher has been silent, while it is not heard of.
     pub silent: Option<Duration>,
 }
@@ -293,7 +293,7 @@ mod tests {
             command: vec![],
             labels: Labels::default(),
             rung: None,
-            output_bytes: 0,
+            journal_bytes: 0,
             silent: Some(Duration::from_secs(silent_s)),
         }
     }

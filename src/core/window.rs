@@ -58,13 +58,13 @@ struct Entry {
 /// The zerovisor claimed something that cannot be: drop it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// It acknowledged what was never sent.
-    #[error("the zerovisor acknowledged record {acknowledged}, but only {sent} were sent")]
-    AckBeyondSent {
+    /// It acknowledged what was never made.
+    #[error("the zerovisor acknowledged record {acknowledged}, but only {made} were made")]
+    AckAhead {
         /// What it said.
         acknowledged: u64,
-        /// The last that was sent.
-        sent: u64,
+        /// The last that exists.
+        made: u64,
     },
     /// Its journal ends behind the last record there is.
     #[error("the zerovisor's journal ends at record {journal}, but only {made} were made")]
@@ -199,15 +199,14 @@ impl Window {
         Some((entry.head, body))
     }
 
-    /// The zerovisor has this record and all before it; it grants a window of `window_bytes`.
+    /// The zerovisor has this record and all before it; it grants a window of `window_bytes`. That may be ahead of what was sent in
+    /// this connection: what an earlier one had in flight can arrive late.
     ///
     /// # Errors
-    /// [`Violation::AckBeyondSent`]; nothing was changed.
+    /// [`Violation::AckAhead`]; nothing was changed.
     pub fn on_ack(&mut self, seq: u64, window_bytes: u64) -> Result<(), Violation> {
-        let sent = self.sent.checked_sub(1).and_then(|last| self.entries.get(last)).map(|entry| entry.head.seq);
-        let sent = sent.unwrap_or_else(|| self.first_seq().saturating_sub(1));
-        if seq > sent {
-            return Err(Violation::AckBeyondSent { acknowledged: seq, sent });
+        if seq >= self.next_seq {
+            return Err(Violation::AckAhead { acknowledged: seq, made: self.next_seq - 1 });
         }
         self.credit = usize::try_from(window_bytes).unwrap_or(usize::MAX);
         self.forget_up_to(seq);
@@ -333,6 +332,7 @@ fn gap_in_place(head: &Head, output: &[u8]) -> Entry {
     Entry { head: Head { kind: Kind::Fact, offset: 0, ..*head }, held: Held::Fact(Box::new(Fact::Gap(gap))) }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an optional mutable borrow is consumed by being used")]
 /// Adds dropped output to the gap right before it, if there is one.
 fn extend_gap(before: Option<&mut Entry>, dropped: &Head, output: &[u8]) -> bool {
     let Some(Entry { head, held: Held::Fact(fact) }) = before else { return false };

@@ -23,6 +23,13 @@ pub enum Endpoint {
     },
 }
 
+impl Endpoint {
+    /// Whether it is reached over the network, where strangers are.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self, Endpoint::Tcp { .. })
+    }
+}
+
 /// Why a string is no endpoint. Each message is one line that says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EndpointError {

@@ -8,6 +8,7 @@
 mod bind;
 pub mod dial;
 pub mod endpoint;
+pub mod heartbeat;
 mod hop;
 pub mod link;
 pub mod listen;
@@ -19,7 +20,8 @@ pub mod zmtp;
 
 pub use dial::{DialError, dial};
 pub use endpoint::Endpoint;
+pub use heartbeat::{HEARTBEAT, HEARTBEATS_MISSED, Heartbeat};
 pub use link::{Frames, Link, LinkError, LinkRx, LinkTx};
-pub use listen::{Acceptor, BindError};
+pub use listen::{Acceptor, Admission, BindError};
 pub use reconnect::Backoff;
 pub use wire::Peer;

@@ -41,7 +41,7 @@ fn small_writes_travel_together() {
 fn an_impossible_acknowledgement_is_a_violation() {
     let mut window = Window::default();
     output(&mut window, b"a");
-    assert_eq!(window.on_ack(1, 1), Err(Violation::AckBeyondSent { acknowledged: 1, sent: 0 }));
+    assert_eq!(window.on_ack(2, 1), Err(Violation::AckAhead { acknowledged: 2, made: 1 }));
     assert_eq!(window.on_welcome(2, 1, AT), Err(Violation::JournalAhead { journal: 2, made: 1 }));
 }
 

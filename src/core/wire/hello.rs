@@ -151,9 +151,6 @@ pub enum Refusal {
     /// The id is bound to another watcher's secret.
     #[error("the id {0} belongs to another watcher")]
     NotYours(Id),
-    /// The process was removed.
-    #[error("the process was removed")]
-    Removed,
     /// The node cannot take it now.
     #[error("{0}")]
     Busy(String),

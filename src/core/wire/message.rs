@@ -138,10 +138,8 @@ pub enum Outcome {
 pub struct Request {
     /// Chosen by the client, unique on its link.
     pub request: u64,
-    /// How long the client will wait for the first part of the answer, in milliseconds.
+    /// How long the client will wait for the whole answer, in milliseconds; 0: as long as it takes.
     pub deadline_ms: u64,
-    /// Identifies a deed that may be sent twice over a broken link, so that it is done once.
-    pub idempotency: Option<[u8; 16]>,
     /// What is asked.
     pub ask: Ask,
 }

@@ -80,11 +80,10 @@ fn golden_bytes() {
             encode_header(&ToNode::Request(Request {
                 request: 9,
                 deadline_ms: 5000,
-                idempotency: None,
                 ask: Ask::List { select: Selection::default(), ended: true },
             }))
             .unwrap(),
-            "5a010509fb88130001000001",
+            "5a010509fb881301000001",
         ),
         ("fact", encode_fact(&Fact::Started { run: 1, pid: 42 }).unwrap(), "010154"),
     ];

@@ -1,0 +1,65 @@
+//! This host, and proof that a process of it is dead without asking it: the boot, the pid namespace, the pid and its start time.
+
+use std::fs;
+use std::os::linux::fs::MetadataExt;
+
+use zerovisor_core::wire::HostProof;
+
+/// This host, as far as proof needs it.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    boot_id: String,
+    pid_namespace: u64,
+}
+
+impl Host {
+    /// The host this program runs on.
+    pub fn here() -> Host {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let pid_namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.st_ino());
+        Host { boot_id, pid_namespace }
+    }
+
+    /// What a process of this host declares, so that it can be told to be dead later.
+    pub fn proof_of(&self, pid: i32) -> HostProof {
+        let start_ticks = start_ticks(pid).unwrap_or(0);
+        HostProof { boot_id: self.boot_id.clone(), pid_namespace: self.pid_namespace, pid, start_ticks }
+    }
+
+    /// Whether the process lives; none where this host cannot know: on another host, or in another pid namespace. `local`: it is
+    /// known to be of this host, as by a unix socket, so that another boot proves it dead.
+    pub fn is_alive(&self, proof: &HostProof, local: bool) -> Option<bool> {
+        if self.boot_id.is_empty() || proof.boot_id.is_empty() {
+            return None;
+        }
+        if proof.boot_id != self.boot_id {
+            return local.then_some(false);
+        }
+        if proof.pid_namespace != self.pid_namespace {
+            return None;
+        }
+        Some(start_ticks(proof.pid) == Some(proof.start_ticks))
+    }
+}
+
+/// When a process began, in clock ticks since boot; none if there is none, or only its zombie.
+fn start_ticks(pid: i32) -> Option<u64> {
+    let stat = procfs::process::Process::new(pid).ok()?.stat().ok()?;
+    (stat.state != 'Z' && stat.state != 'X').then_some(stat.starttime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_lives_and_another_start_of_its_pid_does_not() {
+        let host = Host::here();
+        let own = host.proof_of(i32::try_from(std::process::id()).unwrap());
+        assert_eq!(host.is_alive(&own, true), Some(true));
+        assert_eq!(host.is_alive(&HostProof { start_ticks: own.start_ticks + 1, ..own.clone() }, true), Some(false));
+        let other_boot = HostProof { boot_id: "other".into(), ..own };
+        assert_eq!(host.is_alive(&other_boot, false), None);
+        assert_eq!(host.is_alive(&other_boot, true), Some(false));
+    }
+}

@@ -1,0 +1,82 @@
+//! What a writer publishes to its readers: the list of segments, the newest with its committed end.
+//!
+//! One small mutex, held for copying some words and never over a system call.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One segment as far as it is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentInfo {
+    pub(super) first_seq: u64,
+    /// No record at or above this and below `first_seq` was ever written.
+    pub(super) floor: u64,
+    pub(super) last_seq: u64,
+    pub(super) first_at_us: u64,
+    pub(super) last_at_us: u64,
+    /// Bytes of the file that hold whole records; readers never look beyond.
+    pub(super) end: u64,
+    pub(super) salt: u32,
+}
+
+/// A reader's view of the segment it stands in.
+pub(super) struct Standing {
+    /// The segment, unless retention has dropped it.
+    pub(super) here: Option<SegmentInfo>,
+    /// A later one exists: this one is complete.
+    pub(super) has_next: bool,
+}
+
+/// Shared by a log and its readers.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) dir: PathBuf,
+    /// Bytes between index points.
+    pub(super) index_every: u64,
+    segments: Mutex<Vec<SegmentInfo>>,
+}
+
+impl Shared {
+    pub(super) fn new(dir: PathBuf, index_every: u64, segments: Vec<SegmentInfo>) -> Self {
+        Self { dir, index_every, segments: Mutex::new(segments) }
+    }
+
+    /// The list, oldest first. Every change is one whole assignment, so a poisoned lock is sound.
+    pub(super) fn segments(&self) -> MutexGuard<'_, Vec<SegmentInfo>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn oldest(&self) -> Option<SegmentInfo> {
+        self.segments().first().copied()
+    }
+
+    pub(super) fn newest(&self) -> Option<SegmentInfo> {
+        self.segments().last().copied()
+    }
+
+    /// The segment in which to look for the first record of `seq` or later and `at_us` or later:
+    /// the newest one if all are earlier.
+    pub(super) fn locate(&self, seq: u64, at_us: u64) -> Option<SegmentInfo> {
+        let segments = self.segments();
+        let at = segments.partition_point(|s| s.last_seq < seq || s.last_at_us < at_us);
+        segments.get(at).or_else(|| segments.last()).copied()
+    }
+
+    /// How the segment named `first_seq` stands now, in one look.
+    pub(super) fn standing(&self, first_seq: u64) -> Standing {
+        let segments = self.segments();
+        let at = segments.partition_point(|s| s.first_seq < first_seq);
+        Standing {
+            here: segments.get(at).filter(|s| s.first_seq == first_seq).copied(),
+            has_next: segments.last().is_some_and(|s| s.first_seq > first_seq),
+        }
+    }
+
+    pub(super) fn segment_path(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(format!("{first_seq:020}.seg"))
+    }
+
+    pub(super) fn index_path(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(format!("{first_seq:020}.idx"))
+    }
+}

@@ -1,0 +1,87 @@
+//! Bringing a log to the disk from another thread, while the writer goes on.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::JournalError;
+use super::shared::Shared;
+
+/// What has been written since the last [`dirty`](super::SegmentLog::dirty): hand it to a thread
+/// that may wait for the disk. Dropped without [`sync`](Self::sync), its promise is lost.
+#[derive(Debug)]
+pub struct SyncWork {
+    pub(super) shared: Arc<Shared>,
+    /// Sealed segments, by first seq: opened by name, so that a log that is never synced does not
+    /// collect descriptors. One that retention has removed is nobody's concern.
+    pub(super) sealed: Vec<u64>,
+    pub(super) active: Option<Arc<File>>,
+    pub(super) active_seq: u64,
+    pub(super) dir: bool,
+    pub(super) parent: bool,
+    pub(super) last_seq: u64,
+}
+
+impl SyncWork {
+    /// Once [`sync`](Self::sync) has returned without error, every record up to this sequence
+    /// number survives a power cut.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Whether both are about the same log, so that one can [`absorb`](Self::absorb) the other.
+    #[must_use]
+    pub fn is_same_log(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Takes on what `newer`, of the same log and taken later, is about: one wait for the disk then serves both.
+    pub fn absorb(&mut self, newer: Self) {
+        if self.active.is_some() && newer.active.is_some() && self.active_seq != newer.active_seq {
+            // Sealed in between: from now on by name, like the others.
+            self.sealed.push(self.active_seq);
+        }
+        self.sealed.extend(newer.sealed);
+        self.sealed.sort_unstable();
+        self.sealed.dedup();
+        if newer.active.is_some() {
+            (self.active, self.active_seq) = (newer.active, newer.active_seq);
+        }
+        self.dir |= newer.dir;
+        self.parent |= newer.parent;
+        self.last_seq = self.last_seq.max(newer.last_seq);
+    }
+
+    /// Waits for the disk: fdatasync of each file, fsync of the directory if a file is new in it.
+    ///
+    /// # Errors
+    /// The first that fails. What the kernel could not write may be gone from its cache too:
+    /// records since the last successful sync are then in doubt, and trying again proves nothing.
+    pub fn sync(&self) -> Result<(), JournalError> {
+        for &first_seq in &self.sealed {
+            let path = self.shared.segment_path(first_seq);
+            match File::open(&path).and_then(|file| file.sync_data()) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                done => done.map_err(|e| JournalError::io("sync", &path, e))?,
+            }
+        }
+        if let Some(file) = &self.active {
+            file.sync_data().map_err(|e| JournalError::io("sync", &self.shared.segment_path(self.active_seq), e))?;
+        }
+        if self.dir {
+            sync_dir(&self.shared.dir)?;
+        }
+        if self.parent
+            && let Some(parent) = self.shared.dir.parent()
+        {
+            sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        }
+        Ok(())
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), JournalError> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| JournalError::io("sync", dir, e))
+}

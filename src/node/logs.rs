@@ -1,0 +1,312 @@
+//! Output, read back from the journal by a cursor and followed: a slow client costs an offset, not memory.
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+use zerovisor_core::fact::{Fact, State};
+use zerovisor_core::record::{Head, Kind, Record};
+use zerovisor_core::wire::{self, Answer, Failure, LOG_HEADS_MAX, LogsAsk, Runs, Source};
+
+use super::client::{Answers, Stop};
+use super::hub::Target;
+use super::journal::{JournalError, LogReader};
+use super::scribe::{Which, Written};
+use super::session::Node;
+use super::store::loaded;
+
+/// Bytes one read of a log takes, and one answer carries, at most.
+const READ_BYTES: usize = 256 << 10;
+
+/// Answers a question for output: each source from its beginning in turn, then all of them as they go on.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) async fn answer(node: &Node, ask: LogsAsk, answers: &Answers) -> Result<(), Stop> {
+    if ask.select.is_empty() {
+        return Err(Failure::Other("no process was named".into()).into());
+    }
+    let targets = node.hub.targets(ask.select.clone()).await.ok_or(Stop::Gone)??;
+    let source = |target: &Target| Source { id: target.id, name: target.name.clone(), node: node.name.clone() };
+    let sources: Vec<Source> = targets.iter().map(source).collect();
+    for page in wire::encode_pages(&sources).0 {
+        answers.send(Answer::Sources, Some(page)).await?;
+    }
+    let mut followed = tokio::task::JoinSet::new();
+    for (index, target) in (0u32..).zip(targets) {
+        let reader = node.scribe.reader(Which::Log(target.id)).await.ok_or(Stop::Gone)?;
+        let reader = reader.map_err(|error| Failure::Other(error.to_string()))?;
+        let run = wanted_run(node, &target, ask.runs).await?;
+        let mut stream = Stream { index, filter: Filter::new(&ask, run), target, answers: answers.clone() };
+        if ask.follow {
+            let ask = ask.clone();
+            followed.spawn(async move { stream.send_all(reader, &ask).await });
+        } else {
+            stream.send_all(reader, &ask).await?;
+        }
+    }
+    while let Some(ended) = followed.join_next().await {
+        ended.unwrap_or(Err(Stop::Gone))?;
+    }
+    Ok(())
+}
+
+/// The number of the run that is asked for; none: all of them.
+async fn wanted_run(node: &Node, target: &Target, runs: Runs) -> Result<Option<u32>, Stop> {
+    match runs {
+        Runs::All => Ok(None),
+        Runs::Number(run) => Ok(Some(run)),
+        Runs::Previous => {
+            let known = node.hub.known(target.id).await.ok_or(Stop::Gone)?;
+            match known.story.run.checked_sub(1) {
+                Some(run) if run > 0 => Ok(Some(run)),
+                Some(_) | None => Err(Failure::Other(format!("'{}' has no previous run", target.name)).into()),
+            }
+        }
+    }
+}
+
+/// Which records of a source are sent.
+#[derive(Clone, Debug)]
+struct Filter {
+    run: Option<u32>,
+    kind: Option<Kind>,
+    since_us: u64,
+    until_us: u64,
+}
+
+impl Filter {
+    fn new(ask: &LogsAsk, run: Option<u32>) -> Filter {
+        Filter {
+            run,
+            kind: ask.kind,
+            since_us: ask.since.map_or(0, |at| at.0),
+            until_us: ask.until.map_or(u64::MAX, |at| at.0),
+        }
+    }
+
+    fn wants(&self, head: &Head) -> bool {
+        head.kind.is_output()
+            && self.run.is_none_or(|run| run == head.run)
+            && self.kind.is_none_or(|kind| kind == head.kind)
+            && head.at.0 >= self.since_us
+            && head.at.0 < self.until_us
+    }
+
+    /// Nothing behind this record can be wanted: times never step back in a log, and neither do runs.
+    fn is_past(&self, head: &Head) -> bool {
+        head.at.0 >= self.until_us || self.run.is_some_and(|run| head.run > run)
+    }
+}
+
+/// What reading on gave.
+enum Read {
+    Records(Vec<Record>),
+    Missing(String),
+    Nothing,
+}
+
+struct Stream {
+    index: u32,
+    filter: Filter,
+    target: Target,
+    answers: Answers,
+}
+
+impl Stream {
+    async fn send_all(&mut self, mut reader: LogReader, ask: &LogsAsk) -> Result<(), Stop> {
+        let skip = self.place(&mut reader, ask).await?;
+        let mut cut = skip;
+        loop {
+            // Looked at before reading: what is written in between wakes the wait below at once.
+            self.target.written.mark_unchanged();
+            let ended = self.target.state.borrow_and_update().to_owned();
+            let (back, read) = next(reader).await?;
+            reader = back;
+            match read {
+                Read::Records(records) => {
+                    if self.send(records, &mut cut).await? {
+                        return Ok(());
+                    }
+                }
+                Read::Missing(what) => self.answers.send(Answer::Missing { source: self.index, what }, None).await?,
+                Read::Nothing if !ask.follow || is_over(ended) => return Ok(()),
+                Read::Nothing => {
+                    if !wait(&mut self.target.written, &mut self.target.state, &self.answers).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts the cursor where the answer begins; returns how many bytes of the first wanted record to leave out.
+    async fn place(&self, reader: &mut LogReader, ask: &LogsAsk) -> Result<Option<(u64, usize)>, Stop> {
+        reader.seek_first();
+        if self.filter.since_us > 0 {
+            reader.seek_time(self.filter.since_us);
+        }
+        if let Some(after) = ask.after_seq {
+            reader.seek_seq(after.saturating_add(1));
+            return Ok(None);
+        }
+        let Some(lines) = ask.tail else { return Ok(None) };
+        let (blocks, filter) = (reader.blocks_back(), self.filter.clone());
+        let found = tokio::task::spawn_blocking(move || last_lines(blocks, &filter, lines)).await;
+        match found.unwrap_or(Ok(Tail::All)) {
+            Ok(Tail::All) => Ok(None),
+            Ok(Tail::From { seq, skip }) => {
+                reader.seek_seq(seq);
+                Ok(Some((seq, skip)))
+            }
+            Err(error) => Err(Failure::Other(error.to_string()).into()),
+        }
+    }
+
+    /// Sends what is wanted of some records; true when nothing behind them can be wanted.
+    async fn send(&self, records: Vec<Record>, cut: &mut Option<(u64, usize)>) -> Result<bool, Stop> {
+        let mut page = Page::default();
+        for mut record in records {
+            if self.filter.is_past(&record.head) {
+                page.send(self.index, &self.answers).await?;
+                return Ok(true);
+            }
+            if let Some(what) = gap_in(&record) {
+                page.send(self.index, &self.answers).await?;
+                self.answers.send(Answer::Missing { source: self.index, what }, None).await?;
+            }
+            if !self.filter.wants(&record.head) {
+                continue;
+            }
+            if let Some((seq, skip)) = cut.take()
+                && seq == record.head.seq
+            {
+                record.head.offset += skip as u64;
+                record.payload = record.payload.slice(skip.min(record.payload.len())..);
+            }
+            if page.is_full(&record) {
+                page.send(self.index, &self.answers).await?;
+            }
+            page.add(record);
+        }
+        page.send(self.index, &self.answers).await?;
+        Ok(false)
+    }
+}
+
+/// A process in this state writes nothing more unless it is started again.
+fn is_over(state: State) -> bool {
+    !state.is_live()
+}
+
+/// Waits for more to be written or the state to change; false when the process was removed.
+async fn wait(
+    written: &mut watch::Receiver<Written>,
+    state: &mut watch::Receiver<State>,
+    answers: &Answers,
+) -> Result<bool, Stop> {
+    tokio::select! {
+        changed = written.changed() => Ok(changed.is_ok()),
+        changed = state.changed() => Ok(changed.is_ok()),
+        () = answers.unwanted() => Err(Stop::Gone),
+    }
+}
+
+/// Reads on where blocking hurts nobody.
+async fn next(mut reader: LogReader) -> Result<(LogReader, Read), Stop> {
+    let read = tokio::task::spawn_blocking(move || {
+        let read = match reader.next_batch(READ_BYTES) {
+            Ok(batch) if batch.is_empty() => Read::Nothing,
+            Ok(batch) => Read::Records(batch.into_iter().filter_map(loaded).collect()),
+            Err(JournalError::Expired { first_available }) => {
+                Read::Missing(format!("output before record {first_available} was removed by retention"))
+            }
+            Err(JournalError::Damaged(damage)) => Read::Missing(format!("the journal is damaged: {damage}")),
+            Err(error) => return Err(Stop::Failed(Failure::Other(error.to_string()))),
+        };
+        Ok((reader, read))
+    });
+    read.await.unwrap_or(Err(Stop::Gone))
+}
+
+fn gap_in(record: &Record) -> Option<String> {
+    if record.head.kind != Kind::Fact {
+        return None;
+    }
+    match wire::decode_fact(&record.payload) {
+        Ok(Fact::Gap(gap)) => Some(gap.to_string()),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Records that travel together.
+#[derive(Default)]
+struct Page {
+    heads: Vec<(Head, u32)>,
+    payloads: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Page {
+    fn is_full(&self, next: &Record) -> bool {
+        self.heads.len() >= LOG_HEADS_MAX || (self.bytes > 0 && self.bytes + next.payload.len() > READ_BYTES)
+    }
+
+    fn add(&mut self, record: Record) {
+        self.bytes += record.payload.len();
+        self.heads.push((record.head, u32::try_from(record.payload.len()).unwrap_or(u32::MAX)));
+        self.payloads.push(record.payload);
+    }
+
+    async fn send(&mut self, source: u32, answers: &Answers) -> Result<(), Stop> {
+        let Page { heads, mut payloads, bytes } = std::mem::take(self);
+        if heads.is_empty() {
+            return Ok(());
+        }
+        let payload = match payloads.pop() {
+            Some(only) if payloads.is_empty() => only,
+            last => {
+                let mut all = BytesMut::with_capacity(bytes);
+                payloads.iter().chain(&last).for_each(|part| all.extend_from_slice(part));
+                all.freeze()
+            }
+        };
+        Ok(answers.stream(Answer::Log { source, heads }, payload).await?)
+    }
+}
+
+/// Where the last lines begin.
+enum Tail {
+    /// At the beginning: there are not more.
+    All,
+    /// In this record, behind so many of its bytes.
+    From { seq: u64, skip: usize },
+}
+
+/// Goes backwards through the log until enough lines are found. A last line without its end counts as one.
+fn last_lines(blocks: super::journal::BlocksBack, filter: &Filter, lines: u64) -> Result<Tail, JournalError> {
+    let mut left = lines;
+    let mut at_end = true;
+    for block in blocks {
+        for record in block?.read()?.into_iter().rev().filter_map(loaded) {
+            if record.head.at.0 < filter.since_us {
+                return Ok(Tail::All);
+            }
+            if !filter.wants(&record.head) || record.payload.is_empty() {
+                continue;
+            }
+            let (seq, bytes) = (record.head.seq, &record.payload);
+            if lines == 0 {
+                return Ok(Tail::From { seq, skip: bytes.len() });
+            }
+            // The very last byte ends its line rather than beginning another.
+            let body = if at_end { &bytes[..bytes.len() - 1] } else { &bytes[..] };
+            at_end = false;
+            for at in memchr::memrchr_iter(b'\n', body) {
+                left -= 1;
+                if left == 0 {
+                    return Ok(Tail::From { seq, skip: at + 1 });
+                }
+            }
+        }
+    }
+    Ok(Tail::All)
+}

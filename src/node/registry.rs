@@ -1,0 +1,378 @@
+//! The registry: every process this node knows, with what its facts and its link say of it. Pure: the hub tells it what happened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use zerovisor_core::address::{Address, Candidate, Selection, Unresolved};
+use zerovisor_core::exit::ExitReport;
+use zerovisor_core::fact::{Fact, State};
+use zerovisor_core::id::Id;
+use zerovisor_core::name::{NodeName, ProcessName};
+use zerovisor_core::units::Timestamp;
+use zerovisor_core::view::{ExitSummary, ProcessRow, Story};
+use zerovisor_core::wire::{Failure, Refusal, WatcherHello};
+
+use super::hub::Orders;
+use super::scribe::Written;
+use super::store::Meta;
+
+/// How a process's watcher stands to this node.
+#[derive(Clone, Debug)]
+pub(super) enum Reach {
+    /// It has a link.
+    Linked {
+        /// Tells this link from an earlier one of the same watcher.
+        generation: u64,
+        /// Where orders go.
+        orders: Orders,
+    },
+    /// It said goodbye, or its process had ended: nothing is expected of it.
+    Gone,
+    /// It has no link and may live.
+    Unreachable {
+        /// When it was last heard of.
+        since: Instant,
+    },
+    /// It is known to be dead.
+    Lost,
+}
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// What was declared.
+    pub meta: Meta,
+    /// What its facts tell.
+    pub story: Story,
+    /// The state its watcher said it was in, for as long as no fact tells.
+    pub declared: State,
+    /// How its watcher stands.
+    pub reach: Reach,
+    /// How far its log is written.
+    pub written: watch::Sender<Written>,
+    /// The state people see, for those who wait for it.
+    pub state: watch::Sender<State>,
+    runtime_from: Option<Instant>,
+}
+
+impl Entry {
+    fn new(meta: Meta, story: Story, declared: State, reach: Reach) -> Entry {
+        let (written, _) = watch::channel(Written::default());
+        let (state, _) = watch::channel(declared);
+        let entry = Entry { meta, story, declared, reach, written, state, runtime_from: None };
+        entry.publish();
+        entry
+    }
+
+    /// The state people see.
+    pub(super) fn shown_state(&self) -> State {
+        let told = self.story.state.unwrap_or(self.declared);
+        match self.reach {
+            Reach::Linked { .. } => told,
+            Reach::Gone | Reach::Lost | Reach::Unreachable { .. } if !told.is_live() => told,
+            Reach::Unreachable { .. } => State::Unreachable,
+            Reach::Gone | Reach::Lost => State::Lost,
+        }
+    }
+
+    /// Where orders go, if there is a link.
+    pub(super) fn orders(&self) -> Option<&Orders> {
+        match &self.reach {
+            Reach::Linked { orders, .. } => Some(orders),
+            Reach::Gone | Reach::Unreachable { .. } | Reach::Lost => None,
+        }
+    }
+
+    fn publish(&self) {
+        let state = self.shown_state();
+        self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+    }
+
+    fn candidate(&self, node: &NodeName) -> Candidate {
+        Candidate {
+            id: self.meta.id,
+            name: self.meta.name.clone(),
+            node: node.clone(),
+            live: self.shown_state().is_live(),
+            at: self.story.changed_at.max(self.meta.created_at),
+        }
+    }
+
+    /// Its row, as of now.
+    pub(super) fn row(&self, node: &NodeName, now: Instant, wall: Timestamp) -> ProcessRow {
+        let state = self.shown_state();
+        let run_lives = self.story.pid.is_some()
+            && matches!(state, State::Starting | State::Running | State::Stopping | State::Unreachable);
+        let report = self.story.report.as_ref().filter(|_| !run_lives);
+        let started_at = self.story.started_at;
+        let monotonic = self.runtime_from.map(|from| now.saturating_duration_since(from));
+        ProcessRow {
+            id: self.meta.id,
+            name: self.meta.name.clone(),
+            node: node.clone(),
+            state,
+            pid: self.story.pid.filter(|_| run_lives),
+            run: self.story.run,
+            started_at,
+            ended_at: report.map(|report| report.ended_at),
+            uptime: if run_lives { monotonic.or(started_at.map(|at| wall.since(at))) } else { None },
+            cpu_percent: None,
+            memory_bytes: None,
+            memory_peak_bytes: report.map(|report| report.usage.peak_rss_bytes),
+            restarts: self.story.run.saturating_sub(1),
+            exit: report.map(ExitSummary::of),
+            command: self.story.command.clone().unwrap_or_else(|| self.meta.spec.command.clone()),
+            labels: self.meta.spec.labels.clone(),
+            rung: None,
+            journal_bytes: self.written.borrow().bytes,
+            silent: match self.reach {
+                Reach::Unreachable { since } if state == State::Unreachable => {
+                    Some(now.saturating_duration_since(since))
+                }
+                Reach::Linked { .. } | Reach::Gone | Reach::Unreachable { .. } | Reach::Lost => None,
+            },
+        }
+    }
+
+    /// The shell status of the last run that ended, if any.
+    pub(super) fn shell_status(&self) -> Option<u8> {
+        let failed = self.story.spawn_failure.as_ref().map(|failure| failure.fault.shell_status());
+        failed.or(self.story.report.as_ref().map(|report: &ExitReport| report.exit.shell_status()))
+    }
+}
+
+/// What changed, for the events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    /// A process that was not known.
+    Declared,
+    /// A watcher that was away is back.
+    Returned,
+    /// A watcher's link ended without a goodbye, and it may live.
+    Unreachable,
+    /// A watcher is dead.
+    Lost,
+}
+
+/// All processes.
+#[derive(Debug)]
+pub(super) struct Registry {
+    node: NodeName,
+    entries: HashMap<Id, Entry>,
+    next_generation: u64,
+}
+
+impl Registry {
+    /// An empty one.
+    pub(super) fn new(node: NodeName) -> Registry {
+        Registry { node, entries: HashMap::new(), next_generation: 1 }
+    }
+
+    /// The process of this id.
+    pub(super) fn get(&self, id: Id) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// How many there are, and how many of them are live.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let live = self.entries.values().filter(|entry| entry.shown_state().is_live()).count();
+        (self.entries.len(), live)
+    }
+
+    /// Takes in a process found on disk; its watcher, if any, has not been heard of.
+    pub(super) fn restore(&mut self, meta: Meta, story: Story, now: Instant) {
+        let declared = State::Starting;
+        let live = story.state.unwrap_or(declared).is_live();
+        let reach = if live { Reach::Unreachable { since: now } } else { Reach::Gone };
+        self.entries.insert(meta.id, Entry::new(meta, story, declared, reach));
+    }
+
+    /// A watcher says hello: its entry, new or known, with a name of its own and this link.
+    ///
+    /// # Errors
+    /// The id is another's, or a given name is taken.
+    pub(super) fn declare(
+        &mut self,
+        hello: &WatcherHello,
+        local: bool,
+        orders: Orders,
+    ) -> Result<(u64, Change), Refusal> {
+        let known = self.entries.get(&hello.id);
+        if known.is_some_and(|entry| entry.meta.secret != hello.secret) {
+            return Err(Refusal::NotYours(hello.id));
+        }
+        let wanted = known.map_or(&hello.spec.name, |entry| &entry.meta.name);
+        let name = self.free_name(hello, wanted)?;
+        let generation = self.next_generation;
+        self.next_generation += 1;
+        let reach = Reach::Linked { generation, orders };
+        let change = if known.is_some() { Change::Returned } else { Change::Declared };
+        let meta = Meta {
+            id: hello.id,
+            secret: hello.secret,
+            name,
+            spec: hello.spec.clone(),
+            created_at: hello.created_at,
+            host: hello.host.clone(),
+            local,
+        };
+        match self.entries.get_mut(&hello.id) {
+            Some(entry) => {
+                (entry.meta, entry.reach, entry.declared) = (meta, reach, hello.state);
+                entry.publish();
+            }
+            None => {
+                self.entries.insert(hello.id, Entry::new(meta, Story::default(), hello.state, reach));
+            }
+        }
+        Ok((generation, change))
+    }
+
+    /// The wanted name if no other live process holds it; else `name~id`, unless the user asked for just that name.
+    fn free_name(&self, hello: &WatcherHello, wanted: &ProcessName) -> Result<ProcessName, Refusal> {
+        let holder = |name: &ProcessName| {
+            let others = self.entries.values().filter(|entry| entry.meta.id != hello.id);
+            others.into_iter().find(|entry| entry.meta.name == *name && entry.shown_state().is_live())
+        };
+        match holder(wanted) {
+            None => Ok(wanted.clone()),
+            Some(entry) if hello.spec.name_given && !hello.welcomed_before => {
+                Err(Refusal::NameTaken { name: wanted.clone(), holder: entry.meta.id.short() })
+            }
+            Some(_) => Ok((8..=32)
+                .step_by(8)
+                .map(|len| hello.spec.name.beside(&hello.id.prefix(len)))
+                .find(|name| holder(name).is_none())
+                .unwrap_or_else(|| hello.spec.name.beside(&hello.id.prefix(32)))),
+        }
+    }
+
+    /// The journal of a declared process was opened: what it tells.
+    pub(super) fn opened(&mut self, id: Id, story: Story) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.story = story;
+            entry.publish();
+        }
+    }
+
+    /// Facts were journaled.
+    pub(super) fn tell(&mut self, id: Id, at: Timestamp, fact: &Fact, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            match fact {
+                Fact::Started { .. } => entry.runtime_from = Some(now),
+                Fact::Ended { .. } => entry.runtime_from = None,
+                Fact::Waiting
+                | Fact::Steady { .. }
+                | Fact::SpawnFailed { .. }
+                | Fact::Stopping { .. }
+                | Fact::Killed { .. }
+                | Fact::Backoff { .. }
+                | Fact::Stopped
+                | Fact::Exited
+                | Fact::Fatal { .. }
+                | Fact::Signalled { .. }
+                | Fact::Commanded { .. }
+                | Fact::Gap(_)
+                | Fact::InputClosed { .. } => {}
+            }
+            entry.story.tell(at, fact);
+            entry.publish();
+        }
+    }
+
+    /// A link ended; `alive` says whether its watcher is known to live or to be dead. None: nothing changed, as when the link is an
+    /// older one than the entry's.
+    pub(super) fn unlink(
+        &mut self,
+        id: Id,
+        generation: u64,
+        farewell: bool,
+        heard: Instant,
+        alive: Option<bool>,
+    ) -> Option<Change> {
+        let entry = self.entries.get_mut(&id)?;
+        if !matches!(entry.reach, Reach::Linked { generation: present, .. } if present == generation) {
+            return None;
+        }
+        let live = entry.story.state.unwrap_or(entry.declared).is_live();
+        let (reach, change) = match alive {
+            _ if farewell || !live => (Reach::Gone, None),
+            Some(false) => (Reach::Lost, Some(Change::Lost)),
+            Some(true) | None => (Reach::Unreachable { since: heard }, Some(Change::Unreachable)),
+        };
+        entry.reach = reach;
+        entry.publish();
+        change
+    }
+
+    /// The unreachable ones, for which proof of death is to be looked for.
+    pub(super) fn unreachable(&self) -> Vec<Id> {
+        let is = |entry: &&Entry| matches!(entry.reach, Reach::Unreachable { .. });
+        self.entries.values().filter(is).map(|entry| entry.meta.id).collect()
+    }
+
+    /// A watcher is known to be dead.
+    pub(super) fn bury(&mut self, id: Id) -> Option<Change> {
+        let entry = self.entries.get_mut(&id).filter(|entry| matches!(entry.reach, Reach::Unreachable { .. }))?;
+        entry.reach = Reach::Lost;
+        entry.publish();
+        Some(Change::Lost)
+    }
+
+    /// Forgets a process; those who wait for it are told by the end of their channels.
+    pub(super) fn forget(&mut self, id: Id) -> Option<Entry> {
+        self.entries.remove(&id)
+    }
+
+    /// The ids a selection means, each once, addressed ones first.
+    ///
+    /// # Errors
+    /// An address means none or several.
+    pub(super) fn select(&self, select: &Selection) -> Result<Vec<Id>, Failure> {
+        let candidates: Vec<Candidate> = self.entries.values().map(|entry| entry.candidate(&self.node)).collect();
+        let mut ids = Vec::new();
+        for address in &select.addresses {
+            let id = resolve(address, &candidates)?;
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        let mut by_label: BTreeMap<(ProcessName, Id), Id> = BTreeMap::new();
+        for entry in self.entries.values() {
+            let wanted = if select.is_empty() { true } else { select.labels_match(&entry.meta.spec.labels) };
+            if wanted && !ids.contains(&entry.meta.id) {
+                by_label.insert((entry.meta.name.clone(), entry.meta.id), entry.meta.id);
+            }
+        }
+        ids.extend(by_label.into_values());
+        Ok(ids)
+    }
+
+    /// The rows of a selection.
+    ///
+    /// # Errors
+    /// As [`Registry::select`].
+    pub(super) fn rows(
+        &self,
+        select: &Selection,
+        ended: bool,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Result<Vec<ProcessRow>, Failure> {
+        let ids = self.select(select)?;
+        let rows = ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.row(&self.node, now, wall));
+        let named = !select.addresses.is_empty();
+        Ok(rows.filter(|row| ended || named || row.state.is_live()).collect())
+    }
+}
+
+fn resolve(address: &Address, candidates: &[Candidate]) -> Result<Id, Failure> {
+    address.resolve(candidates.iter()).map(|candidate| candidate.id).map_err(|unresolved| match unresolved {
+        Unresolved::Unknown(address) => Failure::Unknown(address.to_string()),
+        Unresolved::Ambiguous { ref candidates, .. } => Failure::Ambiguous(unresolved.to_string(), candidates.clone()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! A link from its first message on: the hello, the role, and the loop of a watcher's link.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, timeout};
+use zerovisor_core::credit::{Credit, IN_FLIGHT_MAX, Pool, WINDOW_MAX_BYTES};
+use zerovisor_core::fact::State;
+use zerovisor_core::id::Id;
+use zerovisor_core::name::NodeName;
+use zerovisor_core::record::{Head, OUTPUT_MAX_BYTES, Record};
+use zerovisor_core::wire::{
+    self, FACT_MAX_BYTES, Hello, Outcome, Refusal, Refused, Role, ToNode, ToPeer, VERSIONS, WatcherHello,
+    WatcherWelcome, Welcome,
+};
+
+use super::client;
+use super::hub::{Declared, Hub, ORDERS_MAX, OrderCall};
+use super::scribe::{Opening, Receipt, Scribe};
+use crate::PROGRAM_VERSION;
+use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
+
+/// How long a link may take to say hello once its handshake is done.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// What every link of this node needs.
+#[derive(Clone)]
+pub(super) struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Who knows the processes.
+    pub hub: Hub,
+    /// Who writes the journal.
+    pub scribe: Scribe,
+    /// What windows grow from.
+    pub pool: Arc<Mutex<Pool>>,
+    /// When the node began.
+    pub started_at: zerovisor_core::units::Timestamp,
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    /// The transport.
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    /// A frame that is no message.
+    #[error("{0}")]
+    Wire(#[from] wire::WireError),
+    /// A message that its role must not send, or not now.
+    #[error("protocol violation: {0}")]
+    Violation(String),
+    /// No hello.
+    #[error("no hello within {} s", HELLO_WITHIN.as_secs())]
+    NoHello,
+    /// The hello was refused.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The journal.
+    #[error("{0}")]
+    Journal(String),
+    /// Nothing was heard for three heartbeats.
+    #[error("silent for {} heartbeats", HEARTBEATS_MISSED)]
+    Silent,
+    /// The node is ending.
+    #[error("the zerovisor is ending")]
+    Ending,
+}
+
+impl Node {
+    /// Serves a link to its end and says why it ended, once.
+    pub(super) async fn serve(self, link: Link) {
+        let peer = link.peer.to_string();
+        match self.serve_role(link).await {
+            Ok(()) => tracing::debug!(%peer, "link closed"),
+            Err(SessionError::Link(error @ (LinkError::PeerClosed | LinkError::PeerCutOff))) => {
+                tracing::debug!(%peer, %error, "link ended");
+            }
+            Err(error) => tracing::warn!(%peer, %error, "link dropped"),
+        }
+    }
+
+    async fn serve_role(&self, mut link: Link) -> Result<(), SessionError> {
+        let first = timeout(HELLO_WITHIN, link.rx.recv()).await.map_err(|_| SessionError::NoHello)??;
+        let ToNode::Hello(hello) = wire::decode_header(&first.header)? else {
+            return Err(SessionError::Violation("the first message is not a hello".into()));
+        };
+        let Some(version) = VERSIONS.common(hello.versions) else {
+            let reason = Refusal::Versions { ours: hello.versions, theirs: VERSIONS };
+            return refuse(link, reason).await;
+        };
+        let Hello { role, program, .. } = hello;
+        tracing::debug!(peer = %link.peer, %program, version, "hello");
+        match role {
+            Role::Client => {
+                send(&mut link.tx, &ToPeer::Welcome(self.welcome(version, None)), None).await?;
+                client::serve(self.clone(), link).await
+            }
+            Role::Watcher(hello) => self.serve_watcher(link, version, hello).await,
+        }
+    }
+
+    fn welcome(&self, version: u16, watcher: Option<WatcherWelcome>) -> Welcome {
+        Welcome { version, node: self.name.clone(), program: format!("zerovisor {PROGRAM_VERSION}"), watcher }
+    }
+
+    async fn serve_watcher(&self, link: Link, version: u16, hello: Box<WatcherHello>) -> Result<(), SessionError> {
+        check(&hello)?;
+        let id = hello.id;
+        let (orders, order_calls) = mpsc::channel(ORDERS_MAX);
+        let local = matches!(link.peer, Peer::Unix { .. });
+        let declared = match self.hub.declare(hello, local, orders).await.ok_or(SessionError::Ending)? {
+            Ok(declared) => declared,
+            Err(reason) => return refuse(link, reason).await,
+        };
+        let generation = declared.generation;
+        let mut watcher = WatcherLink {
+            node: self,
+            id,
+            credit: Credit::default(),
+            heartbeat: Heartbeat::new(Instant::now()),
+            unjournaled: Unjournaled::default(),
+            farewell: false,
+            next_order: 1,
+            waiting: HashMap::new(),
+        };
+        let ended = watcher.run(link, version, declared, order_calls).await;
+        let (farewell, heard) = (watcher.farewell, watcher.heartbeat.heard_at());
+        watcher.credit.release(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner));
+        self.hub.link_ended(id, generation, farewell, heard);
+        ended
+    }
+}
+
+/// Bounds that the types of a hello do not carry.
+fn check(hello: &WatcherHello) -> Result<(), SessionError> {
+    let wrong = |what: &str| Err(SessionError::Violation(format!("hello with {what}")));
+    if hello.first_seq == 0 || hello.next_seq < hello.first_seq {
+        return wrong("sequence numbers out of order");
+    }
+    match hello.state {
+        State::Lost | State::Unreachable => wrong("a state only a zerovisor can give"),
+        State::Waiting
+        | State::Starting
+        | State::Running
+        | State::Backoff
+        | State::Stopping
+        | State::Stopped
+        | State::Exited
+        | State::Fatal => Ok(()),
+    }
+}
+
+async fn refuse(mut link: Link, reason: Refusal) -> Result<(), SessionError> {
+    let refused = Refused { versions: VERSIONS, reason: reason.clone() };
+    send(&mut link.tx, &ToPeer::Refused(refused), None).await?;
+    link.close().await?;
+    Err(SessionError::Refused(reason))
+}
+
+/// Sends one message.
+///
+/// # Errors
+/// It does not encode, or the link is gone.
+pub(super) async fn send(tx: &mut LinkTx, message: &ToPeer, payload: Option<bytes::Bytes>) -> Result<(), SessionError> {
+    Ok(tx.send(Frames { header: wire::encode_header(message)?, payload }).await?)
+}
+
+/// What a watcher has sent and the scribe has not yet written: the queue between them, bounded by the watcher's credit.
+#[derive(Debug, Default)]
+struct Unjournaled {
+    bytes: u64,
+    records: usize,
+}
+
+impl Unjournaled {
+    fn add(&mut self, bytes: usize) -> Result<(), SessionError> {
+        self.bytes += bytes as u64;
+        self.records += 1;
+        // One record more than the credit: a window always lets one go, however large.
+        let most = WINDOW_MAX_BYTES + OUTPUT_MAX_BYTES as u64;
+        if self.bytes > most || self.records > IN_FLIGHT_MAX {
+            let what = format!("{} bytes in {} records sent without credit", self.bytes, self.records);
+            return Err(SessionError::Violation(what));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: u64, records: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.records = self.records.saturating_sub(records);
+    }
+}
+
+struct WatcherLink<'a> {
+    node: &'a Node,
+    id: Id,
+    credit: Credit,
+    heartbeat: Heartbeat,
+    unjournaled: Unjournaled,
+    farewell: bool,
+    next_order: u64,
+    waiting: HashMap<u64, oneshot::Sender<Outcome>>,
+}
+
+impl WatcherLink<'_> {
+    async fn run(
+        &mut self,
+        mut link: Link,
+        version: u16,
+        declared: Declared,
+        mut orders: mpsc::Receiver<OrderCall>,
+    ) -> Result<(), SessionError> {
+        let (receipts, mut received) = mpsc::unbounded_channel();
+        let opening = Opening { id: self.id, name: declared.name.clone(), receipts, written: declared.written };
+        let opened = match self.node.scribe.open(opening).await.ok_or(SessionError::Ending)? {
+            Ok(opened) => opened,
+            Err(error) => return refuse(link, Refusal::Busy(error.to_string())).await,
+        };
+        self.node.hub.opened(self.id, opened.story);
+        let welcome =
+            WatcherWelcome { name: declared.name, journal_end: opened.journal_end, window_bytes: self.credit.window() };
+        send(&mut link.tx, &ToPeer::Welcome(self.node.welcome(version, Some(welcome))), None).await?;
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // All four are cancel-safe: a message stays where it is until it is taken.
+            tokio::select! {
+                frames = link.rx.recv() => {
+                    self.heartbeat.on_heard(Instant::now());
+                    if self.on_message(frames?, &mut link.tx).await? {
+                        return Ok(link.close().await?);
+                    }
+                }
+                Some(receipt) = received.recv() => self.on_receipt(receipt, &mut received, &mut link.tx).await?,
+                call = orders.recv() => match call {
+                    Some(call) => self.on_order(call, &mut link.tx).await?,
+                    // The registry forgot the process, or a newer link of the same watcher took over.
+                    None => return Ok(()),
+                },
+                _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
+                    return Err(SessionError::Silent);
+                },
+            }
+        }
+    }
+
+    /// True when nothing follows.
+    async fn on_message(&mut self, frames: Frames, tx: &mut LinkTx) -> Result<bool, SessionError> {
+        match wire::decode_header(&frames.header)? {
+            ToNode::Record(head) => self.on_record(head, frames)?,
+            ToNode::Ping { nonce } => send(tx, &ToPeer::Pong { nonce }, None).await?,
+            ToNode::Obeyed { order, outcome } => {
+                if let Some(reply) = self.waiting.remove(&order) {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(outcome);
+                }
+            }
+            ToNode::Goodbye => {
+                self.farewell = true;
+                send(tx, &ToPeer::Farewell, None).await?;
+                return Ok(true);
+            }
+            ToNode::Hello(_) => return Err(SessionError::Violation("a second hello".into())),
+            ToNode::Request(_) | ToNode::Grant { .. } | ToNode::Cancel { .. } => {
+                return Err(SessionError::Violation("a client's message from a watcher".into()));
+            }
+        }
+        Ok(false)
+    }
+
+    fn on_record(&mut self, head: Head, frames: Frames) -> Result<(), SessionError> {
+        let payload = frames.payload.unwrap_or_default();
+        let most = if head.kind.is_output() { OUTPUT_MAX_BYTES } else { FACT_MAX_BYTES };
+        if payload.len() > most {
+            let what = format!("a record of {} bytes, {most} at most", payload.len());
+            return Err(SessionError::Violation(what));
+        }
+        self.unjournaled.add(payload.len())?;
+        self.node.scribe.append(self.id, Record { head, payload });
+        Ok(())
+    }
+
+    /// Acknowledges what is journaled: all receipts that wait, in one message.
+    async fn on_receipt(
+        &mut self,
+        first: Receipt,
+        more: &mut mpsc::UnboundedReceiver<Receipt>,
+        tx: &mut LinkTx,
+    ) -> Result<(), SessionError> {
+        let (mut last, mut journaled, mut next) = (0, 0, Some(first));
+        while let Some(receipt) = next {
+            match receipt {
+                Receipt::Journaled { seq, bytes, records } => {
+                    (last, journaled) = (seq, journaled + bytes);
+                    self.unjournaled.take(bytes, records);
+                }
+                Receipt::Broken(why) => return Err(SessionError::Journal(why.to_string())),
+            }
+            next = more.try_recv().ok();
+        }
+        self.credit.on_journaled(journaled, &mut self.node.pool.lock().unwrap_or_else(PoisonError::into_inner));
+        send(tx, &ToPeer::Ack { seq: last, window_bytes: self.credit.window() }, None).await
+    }
+
+    async fn on_order(&mut self, call: OrderCall, tx: &mut LinkTx) -> Result<(), SessionError> {
+        let order = self.next_order;
+        self.next_order += 1;
+        self.waiting.retain(|_, reply| !reply.is_closed());
+        if self.waiting.len() >= ORDERS_MAX {
+            let _ =
+                call.reply.send(Outcome::Denied(format!("{ORDERS_MAX} orders are waiting for its watcher already")));
+            return Ok(());
+        }
+        self.waiting.insert(order, call.reply);
+        send(tx, &ToPeer::Order { order, deed: call.deed }, call.payload).await
+    }
+}
