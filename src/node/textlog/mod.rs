@@ -160,6 +160,12 @@ impl TextLog {
         self.rendered.get(&id).copied()
     }
 
+    /// Whether a text log was kept here before, so that a process it does not know is a new one and not merely unrendered.
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        !self.rendered.is_empty()
+    }
+
     /// The log of a process is open: it is rendered from its cursor, or from its first record. A reader handed in
     /// before is replaced.
     pub fn opened(&self, id: Id, name: ProcessName, reader: LogReader) {
