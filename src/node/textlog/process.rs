@@ -41,6 +41,15 @@ pub(super) enum Turn {
     Failed(String),
 }
 
+/// A line that is not over.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// When its first byte came: another time, another line.
+    at: Timestamp,
+    /// When it is written all the same.
+    due: Instant,
+}
+
 /// A process and its place in its journal.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -49,8 +58,8 @@ pub(super) struct Process {
     cursor: Cursor,
     who: Vec<u8>,
     measured_at: Option<Instant>,
-    /// When what its streams have not ended is written all the same.
-    pub(super) partial_due: Option<Instant>,
+    /// What its streams have not ended, since the end of the log was reached.
+    waiting: [Option<Waiting>; 3],
     /// What happens at the end of its log.
     pub(super) ending: Ending,
     /// Whether it stands in the queue of those to be read.
@@ -72,7 +81,7 @@ impl Process {
             cursor,
             who,
             measured_at: None,
-            partial_due: None,
+            waiting: [None; 3],
             ending: Ending::Open,
             queued: false,
             failing: false,
@@ -84,9 +93,36 @@ impl Process {
         &self.cursor
     }
 
-    /// Whether a stream has a line that is not over and not written.
-    pub(super) fn has_pending(&self) -> bool {
-        self.cursor.streams.iter().any(|stream| !stream.pending.is_empty())
+    /// The log is read to its end: from now on the lines that are not over have `patience`. When the first of them is due.
+    pub(super) fn wait_for_ends(&mut self, at: Instant, patience: Duration) -> Option<Instant> {
+        for (waiting, stream) in self.waiting.iter_mut().zip(&mut self.cursor.streams) {
+            let due = waiting.filter(|waiting| waiting.at == stream.at).map_or(at + patience, |waiting| waiting.due);
+            *waiting = (!stream.pending.is_empty()).then_some(Waiting { at: stream.at, due });
+            if stream.pending.is_empty() {
+                // There may be thousands of idle ones.
+                stream.pending.shrink_to(0);
+            }
+        }
+        self.first_due()
+    }
+
+    /// Writes the lines whose time has come, marked as going on. When the next one is due.
+    pub(super) fn write_due(&mut self, page: &mut Page, at: Instant, patience: Duration) -> Option<Instant> {
+        let streams = STREAMS.iter().zip(&mut self.cursor.streams).zip(&mut self.waiting);
+        for ((kind, stream), waiting) in streams {
+            if let (Some(word), Some(_)) = (Word::of(*kind), waiting.filter(|waiting| waiting.due <= at)) {
+                stream.write_out(&self.who, word, page);
+                // Half a character has its time too, then it is shown as it is.
+                let left = !stream.pending.is_empty();
+                *waiting = left.then_some(Waiting { at: stream.at, due: at + patience });
+            }
+        }
+        self.first_due()
+    }
+
+    /// When the first line that waits for its end is due.
+    pub(super) fn first_due(&self) -> Option<Instant> {
+        self.waiting.iter().flatten().map(|waiting| waiting.due).min()
     }
 
     /// Reads and renders the next part of the log.
@@ -187,13 +223,6 @@ impl Process {
             if let Some(word) = Word::of(*kind) {
                 stream.write_out(&self.who, word, page);
             }
-        }
-    }
-
-    /// Gives back what idle streams have reserved: there may be thousands.
-    pub(super) fn rest(&mut self) {
-        for stream in &mut self.cursor.streams {
-            stream.pending.shrink_to(0);
         }
     }
 

@@ -264,13 +264,9 @@ impl Renderer {
     fn caught_up(&mut self, id: Id, at: Instant) {
         let Some(process) = self.processes.get_mut(&id) else { return };
         match process.ending {
-            Ending::Open if process.has_pending() => {
-                let due = *process.partial_due.get_or_insert(at + self.config.partial_after);
-                self.partial_due = Some(self.partial_due.map_or(due, |other| other.min(due)));
-            }
             Ending::Open => {
-                process.partial_due = None;
-                process.rest();
+                let due = process.wait_for_ends(at, self.config.partial_after);
+                self.partial_due = earliest(self.partial_due, due);
             }
             Ending::Closed | Ending::Removed => self.let_go(id),
         }
@@ -283,7 +279,6 @@ impl Renderer {
         if process.ending == Ending::Removed {
             self.cursors.known.remove(&id);
         } else {
-            process.rest();
             self.cursors.known.insert(id, process.cursor().clone());
         }
     }
@@ -308,18 +303,13 @@ impl Renderer {
         }
         self.partial_due = None;
         for process in self.processes.values_mut() {
-            let Some(due) = process.partial_due else { continue };
-            if due <= at && !process.queued {
-                process.partial_due = None;
-                process.write_out(&mut self.page);
-                if process.has_pending() {
-                    // Half a character: it has its second too, then it is shown as it is.
-                    process.partial_due = Some(at + self.config.partial_after);
-                }
-            }
-            if let Some(due) = process.partial_due {
-                self.partial_due = Some(self.partial_due.map_or(due, |other| other.min(due)));
-            }
+            // Of one that is queued the end may be in what is not yet read.
+            let due = if process.queued {
+                process.first_due()
+            } else {
+                process.write_due(&mut self.page, at, self.config.partial_after)
+            };
+            self.partial_due = earliest(self.partial_due, due);
         }
         self.changed(at);
     }
@@ -426,4 +416,8 @@ impl Renderer {
         let name = event.name.as_ref().map_or("zerovisor", |name| name.as_str());
         self.page.line(event.at, &who(name, 0, None), Word::Node, &text);
     }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

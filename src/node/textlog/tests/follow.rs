@@ -1,5 +1,8 @@
 //! Following journals: in time, fairly, across restarts and over what is missing.
 
+use super::super::cursor::Cursor;
+use super::super::line::Page;
+use super::super::process::Process;
 use super::*;
 
 fn small() -> LogConfig {
@@ -33,6 +36,30 @@ fn a_line_that_does_not_end_is_written_after_its_time() {
     desk.wait(|text| text.ends_with(" next\n"));
     let lines = desk.lines();
     assert_eq!(lines[1..], ["p.1[-]       stdout+ login: ", "p.1[-]       stdout bob", "p.1[-]       stdout next"]);
+}
+
+#[test]
+fn a_line_has_its_whole_time_however_many_came_before_it() {
+    let desk = Desk::new();
+    let mut source = desk.source(1, "p");
+    let mut process = Process::new("p".parse().unwrap(), source.log.reader(), Cursor::default());
+    let (mut page, patience, mut at) = (Page::default(), Duration::from_secs(1), Instant::now());
+    source.write(Kind::Stderr, b"slow");
+    for _ in 0..100 {
+        source.out("half\nhal");
+        at += Duration::from_millis(100);
+        process.turn(&mut page, at, u64::MAX);
+        process.wait_for_ends(at, patience);
+        process.write_due(&mut page, at, patience);
+        source.out("f\n");
+        if page.text.ends_with(b"stderr+ slow\n") {
+            break;
+        }
+        at += Duration::from_millis(100);
+        process.write_due(&mut page, at, patience);
+    }
+    let text = String::from_utf8(page.text).unwrap();
+    assert!(!text.contains("stdout+") && text.contains("stderr+ slow\n"), "{text}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use super::super::file::Output;
 use super::*;
 
 fn numbers(text: &str) -> impl Iterator<Item = usize> {
@@ -32,7 +33,7 @@ fn rotation_keeps_so_many_whole_files_and_no_line_is_lost() {
 }
 
 #[test]
-fn a_file_that_was_moved_is_begun_anew_and_one_that_was_cut_goes_on() {
+fn a_file_that_was_moved_is_begun_anew() {
     let mut desk = Desk::new();
     let mut source = desk.source(1, "p");
     let text = desk.start();
@@ -65,34 +66,83 @@ fn a_log_that_cannot_be_written_is_an_error_of_one_line() {
     assert!(error.contains("cannot write the text log") && error.contains("--log none"), "{error}");
 }
 
+/// A device that is always full stands where the log should be.
+fn full(desk: &Desk) {
+    std::os::unix::fs::symlink("/dev/full", desk.path()).unwrap();
+}
+
+fn heal(desk: &Desk) {
+    let new = desk.dir.path().join("new");
+    fs::write(&new, "").unwrap();
+    fs::rename(new, desk.path()).unwrap();
+}
+
 #[test]
-fn a_failing_file_loses_nothing_once_it_heals() {
+fn what_could_not_be_written_is_not_behind_the_cursor() {
     let mut desk = Desk::new();
-    let away = desk.dir.path().join("away");
-    let place = desk.dir.path().join("place");
-    fs::create_dir(&place).unwrap();
-    desk.config.target = Target::File(place.join("log"));
-    // Rotated with every line, so that each write needs the directory.
-    (desk.config.rotate_bytes, desk.config.keep) = (1, 50);
+    let mut source = desk.source(1, "p");
+    source.out("0\n1\nhalf");
+    full(&desk);
+    let text = desk.start();
+    source.open_in(&text);
+    desk.stop();
+    heal(&desk);
+    let text = desk.start();
+    source.open_in(&text);
+    desk.stop();
+    let lines = desk.lines();
+    assert!(lines[0].contains(" node   the zerovisor before did not end by itself"), "{lines:?}");
+    assert_eq!(lines[1..], ["p.1[-]       stdout 0", "p.1[-]       stdout 1", "p.1[-]       stdout+ half"]);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_once_it_heals() {
+    let mut desk = Desk::new();
+    let mut source = desk.source(1, "p");
+    full(&desk);
+    let text = desk.start();
+    source.open_in(&text);
+    for n in 0..1000 {
+        source.out(&format!("{n}\n"));
+        text.written(source.id);
+    }
+    heal(&desk);
+    let text = desk.wait(|text| text.ends_with(" 999\n"));
+    assert_eq!(numbers(&text).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+    desk.stop();
+}
+
+#[test]
+fn a_file_that_was_cut_goes_on_from_its_beginning() {
+    let mut desk = Desk::new();
     let mut source = desk.source(1, "p");
     let text = desk.start();
     source.open_in(&text);
     source.out("0\n");
     text.written(source.id);
-    let read = |n: u32| fs::read_to_string(place.join(if n == 0 { "log".into() } else { format!("log.{n}") }));
-    let until = Instant::now() + DEADLINE;
-    while !read(0).is_ok_and(|text| text.ends_with(" 0\n")) {
-        assert!(Instant::now() < until);
-    }
-    fs::rename(&place, &away).unwrap();
-    (1..10).for_each(|n| source.out(&format!("{n}\n")));
+    desk.wait(|text| text.ends_with(" 0\n"));
+    fs::File::options().write(true).open(desk.path()).unwrap().set_len(0).unwrap();
+    source.out("1\n");
     text.written(source.id);
-    // The cursor waits for the lines: while they cannot be written it is never beyond them.
-    fs::rename(&away, &place).unwrap();
-    while !read(0).is_ok_and(|text| text.ends_with(" 9\n")) {
-        assert!(Instant::now() < until);
-    }
+    desk.wait(|text| text.starts_with("2026") && text.ends_with(" 1\n"));
     desk.stop();
-    let all: String = (0..10).rev().map(|n| read(n).unwrap()).collect();
-    assert_eq!(numbers(&all).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(desk.lines().len(), 1);
+}
+
+#[test]
+fn standard_output_that_nobody_reads_neither_blocks_nor_kills() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut output = Output::Stdout(fs::File::from(std::os::fd::OwnedFd::from(writer)));
+    let text = vec![b'x'; 1 << 20];
+    let mut written = 0;
+    let full = loop {
+        match output.write(&text, Instant::now()) {
+            Ok(bytes) => written += bytes,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+    assert!(written >= 4096);
+    drop(reader);
+    assert_eq!(output.write(&text, Instant::now()).unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
 }
