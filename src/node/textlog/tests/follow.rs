@@ -132,6 +132,7 @@ fn two_hundred_processes_are_all_written_in_their_order() {
         }
     }
     sources.iter().for_each(|source| text.closed(source.id));
+    sources.iter().for_each(|source| desk.wait_rendered(source));
     desk.stop();
     let mut next = vec![0; sources.len()];
     for line in desk.lines() {
@@ -155,6 +156,7 @@ fn one_that_floods_does_not_hide_the_others() {
     let text = desk.start();
     flood.open_in(&text);
     quiet.open_in(&text);
+    desk.wait_rendered(&flood);
     desk.stop();
     let written = desk.read();
     assert!(written.find("quiet.1").unwrap() < written.len() / 10);
@@ -172,6 +174,7 @@ fn one_that_is_far_behind_skips_with_a_note() {
     }
     let text = desk.start();
     source.open_in(&text);
+    desk.wait_rendered(&source);
     desk.stop();
     let lines = desk.lines();
     let note = &lines[0];
@@ -210,6 +213,7 @@ fn a_line_without_end_takes_bounded_memory() {
     (0..400).for_each(|_| source.write(Kind::Stdout, &chunk));
     let text = desk.start();
     source.open_in(&text);
+    desk.wait_rendered(&source);
     desk.stop();
     let kept = fs::metadata(&desk.config.cursors).unwrap().len();
     assert!(kept < 20 << 10, "{kept}");

@@ -23,7 +23,7 @@ use crate::node::journal::{LogConfig, Record, RecordMeta, SegmentLog};
 /// 2026-11-23T04:12:00Z.
 const BASE_US: u64 = 1_795_407_120_000_000;
 /// A fact that has not come by then will not.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A process with a journal of its own; each record is 1 ms later than the one before.
 struct Source {
@@ -121,7 +121,17 @@ impl Desk {
                 return text;
             }
             assert!(Instant::now() < until, "not as wanted: {}", &text[..text.len().min(4000)]);
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until all that is in the journal of a process is written, as the saved cursor says. A stop alone has 5 s.
+    fn wait_rendered(&self, source: &Source) {
+        let (until, next) = (Instant::now() + DEADLINE, source.log.last().unwrap().0 + 1);
+        let wanted = format!("{} {next} ", source.id);
+        while !fs::read_to_string(&self.config.cursors).is_ok_and(|text| text.contains(&wanted)) {
+            assert!(Instant::now() < until, "not rendered in time");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
