@@ -39,7 +39,6 @@ impl Retention {
             retain_bytes: Some(self.size),
             retain_age_us: self.age.map(micros),
             index_every_bytes: INDEX_EVERY_BYTES,
-            ..LogConfig::default()
         }
     }
 }
