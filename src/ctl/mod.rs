@@ -1,1 +1,67 @@
-//! room
+//! zvctl: asks one zerovisor, and shows what it says.
+//!
+//! ```text
+//! cli error            the command line; what can go wrong, with exit status and line
+//! filter when lines    --where and --sort; points in time; records to lines
+//! json render why      what answers look like: JSON, tables, sentences
+//! out client           standard output and standard error; the link to the zerovisor
+//! page reading         output of processes: how it looks; reading, joining, following it
+//! verbs                one file each
+//! ```
+
+pub mod cli;
+pub mod client;
+pub mod error;
+pub mod filter;
+pub mod json;
+pub mod lines;
+pub mod out;
+pub mod page;
+pub mod reading;
+pub mod render;
+pub mod verbs;
+pub mod when;
+pub mod why;
+
+use cli::{Cli, Verb};
+use error::CtlError;
+use verbs::{Asker, completion, events, inspect, logs, ping, ps, rm, send, signal, start, stop, wait};
+
+/// Does what the command line says; the exit status.
+pub fn run(cli: &Cli) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(verb(cli)),
+        Err(error) => Err(CtlError::io("begin", error)),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            if !error.is_silent() {
+                out::note(&error.to_string());
+            }
+            error.status()
+        }
+    }
+}
+
+async fn verb(cli: &Cli) -> Result<(), CtlError> {
+    let asker = || Asker::new(&cli.common);
+    match &cli.verb {
+        Verb::Ps(args) => ps::run(&asker()?, args).await,
+        Verb::Logs(args) => logs::run(&asker()?, args).await,
+        Verb::Send(args) => send::run(&asker()?, args).await,
+        Verb::Signal(args) => signal::run(&asker()?, args).await,
+        Verb::Stop(args) => stop::run(&asker()?, args).await,
+        Verb::Start(args) => start::start(&asker()?, args).await,
+        Verb::Restart(targets) => start::restart(&asker()?, targets).await,
+        Verb::Wait(args) => wait::run(&asker()?, args).await,
+        Verb::Inspect(args) => inspect::inspect(&asker()?, args).await,
+        Verb::Events(args) => events::run(&asker()?, args).await,
+        Verb::Why(args) => inspect::why(&asker()?, args).await,
+        Verb::Ping => ping::run(&asker()?).await,
+        Verb::Rm(args) => rm::run(&asker()?, args).await,
+        Verb::Completion(args) => completion::completion(args),
+        Verb::Man(args) => completion::man(args),
+    }
+}
