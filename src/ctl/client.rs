@@ -140,7 +140,7 @@ impl Client {
         let request = self.next_request;
         self.next_request += 1;
         let deadline_ms = micros(limit.unwrap_or(NO_LIMIT)).div_ceil(1000);
-        let asked = ToNode::Request(Request { request, deadline_ms, idempotency: None, ask });
+        let asked = ToNode::Request(Request { request, deadline_ms, ask });
         self.send(&asked, payload).await?;
         Ok(request)
     }

@@ -45,7 +45,7 @@ enum Field {
     ExitOom,
     Command,
     Rung,
-    Output,
+    Journal,
     Silent,
     Label(String),
 }
@@ -87,8 +87,8 @@ const FIELDS: [(&str, Field); 28] = [
     ("exit.oom", Field::ExitOom),
     ("command", Field::Command),
     ("rung", Field::Rung),
-    ("output", Field::Output),
-    ("output_bytes", Field::Output),
+    ("journal", Field::Journal),
+    ("journal_bytes", Field::Journal),
     ("silent", Field::Silent),
     ("silent_s", Field::Silent),
 ];
@@ -114,7 +114,7 @@ impl Field {
             Field::Id | Field::Name | Field::Node | Field::State | Field::StartedAt | Field::EndedAt => Sort::Text,
             Field::Command | Field::Rung | Field::Label(_) => Sort::Text,
             Field::Pid | Field::Run | Field::Cpu | Field::Restarts | Field::ExitCode => Sort::Number,
-            Field::Memory | Field::Peak | Field::Output => Sort::Bytes,
+            Field::Memory | Field::Peak | Field::Journal => Sort::Bytes,
             Field::Uptime | Field::Silent => Sort::Span,
             Field::ExitSignal => Sort::Signal,
             Field::ExitOom => Sort::Flag,
@@ -149,7 +149,7 @@ impl Field {
             Field::ExitOom => exit.and_then(|exit| exit.oom).map_or(Value::Null, Value::Flag),
             Field::Memory => bytes(row.memory_bytes),
             Field::Peak => bytes(row.memory_peak_bytes),
-            Field::Output => bytes(Some(row.output_bytes)),
+            Field::Journal => bytes(Some(row.journal_bytes)),
             Field::Uptime => number(row.uptime.map(|span| span.as_secs_f64())),
             Field::Silent => number(row.silent.map(|span| span.as_secs_f64())),
         }

@@ -92,7 +92,7 @@ pub struct RowJson<'a> {
     command: &'a [String],
     labels: &'a Labels,
     rung: Option<&'a str>,
-    output_bytes: u64,
+    journal_bytes: u64,
     silent_s: Option<f64>,
 }
 
@@ -117,7 +117,7 @@ impl<'a> RowJson<'a> {
             command: &row.command,
             labels: &row.labels,
             rung: row.rung.as_deref(),
-            output_bytes: row.output_bytes,
+            journal_bytes: row.journal_bytes,
             silent_s: row.silent.map(|span| span.as_secs_f64()),
         }
     }
@@ -366,7 +366,7 @@ pub(super) mod tests {
             command: vec!["sleep".into(), "1d".into()],
             labels: Labels::new(["app=web".parse().unwrap()]).unwrap(),
             rung: None,
-            output_bytes: 7,
+            journal_bytes: 7,
             silent: None,
         }
     }
@@ -381,7 +381,7 @@ pub(super) mod tests {
                 r#"{"processes":[{"id":"03030303030303030303030303030303","name":"web","node":"n1","state":"RUNNING","#,
                 r#""pid":4321,"run":1,"started_at":"1970-01-01T00:00:01.000000Z","ended_at":null,"uptime_s":null,"#,
                 r#""cpu_percent":null,"memory_bytes":null,"memory_peak_bytes":null,"restarts":0,"exit":null,"#,
-                r#""command":["sleep","1d"],"labels":{"app":"web"},"rung":null,"output_bytes":7,"silent_s":null}],"#,
+                r#""command":["sleep","1d"],"labels":{"app":"web"},"rung":null,"journal_bytes":7,"silent_s":null}],"#,
                 r#""nodes":{"asked":["n1"],"answered":["n1"],"missing":[]}}"#
             )
         );

@@ -221,7 +221,7 @@ const PS_WIDE_COLUMNS: [Column; 5] = [
     Column::number("RUN"),
     Column::long("LABELS"),
     Column::long("RUNG"),
-    Column::number("OUTPUT"),
+    Column::number("JOURNAL"),
     Column::text("STARTED"),
 ];
 
@@ -270,7 +270,7 @@ pub fn processes(rows: &[ProcessRow], wide: bool, look: Look) -> String {
                     |l| l,
                 ),
                 or_dash(row.rung.clone(), |rung| rung),
-                Bytes(row.output_bytes).to_string(),
+                Bytes(row.journal_bytes).to_string(),
                 or_dash(row.started_at, rfc3339),
             ];
             cells.splice(11..11, more.map(plain));

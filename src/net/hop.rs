@@ -18,13 +18,10 @@ use bytes::Bytes;
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use zeromq::{DealerSocket, RouterSocket, Socket, SocketEvent, SocketOptions, ZmqError};
+use zeromq::{DealerSocket, RouterSocket, Socket, SocketEvent, SocketOptions};
 
 use super::link::{CrateRx, CrateTx};
 use super::zmtp::{Guard, SocketKind};
-
-/// Largest read the crate does at once; its default of 64 KiB costs a system call for every quarter of a chunk.
-const CRATE_READ_MAX_BYTES: usize = 64 << 10;
 
 /// A socket of the crate with exactly one connection, and our end of that connection.
 pub(crate) struct Hop {
@@ -42,33 +39,33 @@ pub(crate) async fn open(kind: SocketKind, hello: &[u8]) -> io::Result<Hop> {
     match kind {
         SocketKind::Dealer => {
             let mut socket = DealerSocket::with_options(options());
-            let (ours, connected) = tokio::join!(feed, socket.connect(&name));
-            connected.map_err(crate_error)?;
+            // Both or neither: left alone, the crate would try for ever to connect to a listener that is gone.
+            let ((), ours) = tokio::try_join!(connect(&mut socket, &name), feed)?;
             let (tx, rx) = socket.split();
-            Ok(Hop { tx: CrateTx::Dealer(tx), rx: CrateRx::Dealer(rx), ours: ours? })
+            Ok(Hop { tx: CrateTx::Dealer(tx), rx: CrateRx::Dealer(rx), ours })
         }
         SocketKind::Router => {
             let mut socket = RouterSocket::with_options(options());
             let mut monitor = socket.monitor();
-            let (ours, connected) = tokio::join!(feed, socket.connect(&name));
-            connected.map_err(crate_error)?;
+            let ((), ours) = tokio::try_join!(connect(&mut socket, &name), feed)?;
             let Ok(SocketEvent::Connected(_, peer)) = monitor.try_recv() else {
                 return Err(io::Error::other("the ROUTER did not name its peer"));
             };
             let (tx, rx) = socket.split();
-            Ok(Hop { tx: CrateTx::Router(tx, Bytes::from(peer)), rx: CrateRx::Router(rx), ours: ours? })
+            Ok(Hop { tx: CrateTx::Router(tx, Bytes::from(peer)), rx: CrateRx::Router(rx), ours })
         }
     }
 }
 
 fn options() -> SocketOptions {
     let mut options = SocketOptions::default();
-    options.no_connect_timeout().read_buffer(128, CRATE_READ_MAX_BYTES, 2);
+    // The caller has a time limit of its own.
+    options.no_connect_timeout();
     options
 }
 
-fn crate_error(error: ZmqError) -> io::Error {
-    io::Error::other(error)
+async fn connect(socket: &mut impl Socket, name: &str) -> io::Result<()> {
+    socket.connect(name).await.map_err(io::Error::other)
 }
 
 fn listen() -> io::Result<(UnixListener, String)> {

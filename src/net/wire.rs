@@ -3,11 +3,9 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
-use std::os::fd::AsRawFd;
-use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A dead tcp peer is noticed by the kernel after about 15 + 3 × 5 s even if nobody sends anything.
@@ -68,7 +66,7 @@ pub(crate) enum Wire {
 
 impl Wire {
     /// THE PLACE FOR ENCRYPTION: a secure handshake takes the tcp stream here, on both sides, before a byte of ZMTP,
-    /// and its stream becomes a third kind of `Wire` (which then must answer `None` to [`Wire::bulk_fd`]).
+    /// and its stream becomes a third kind of `Wire`.
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         setsockopt(&stream, sockopt::KeepAlive, &true)?;
@@ -113,22 +111,6 @@ impl Wire {
         match self {
             Self::Unix(stream) => stream.try_write(bytes),
             Self::Tcp(stream) => stream.try_write(bytes),
-        }
-    }
-
-    /// Runs a system call of ours on the stream, with readiness kept as tokio wants it.
-    pub(crate) fn try_io<R>(&self, interest: Interest, call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        match self {
-            Self::Unix(stream) => stream.try_io(interest, call),
-            Self::Tcp(stream) => stream.try_io(interest, call),
-        }
-    }
-
-    /// The descriptor, if the bytes on it are the bytes of the stream (not so once encrypted).
-    pub(crate) fn bulk_fd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Unix(stream) => Some(stream.as_fd()),
-            Self::Tcp(stream) => Some(stream.as_fd()),
         }
     }
 

@@ -143,9 +143,7 @@ impl Guard {
     /// [`HELD_MAX_BYTES`]) is the beginning of a header not yet complete: present it again with more behind it.
     ///
     /// # Errors
-    /// A [`Refusal`] is final: the connection must be closed. Bytes admitted by earlier calls stay admitted; of this
-    /// call's bytes none may be passed on except those up to [`Guard::messages`]' last complete message, which
-    /// the caller gets with [`Refused::admitted`].
+    /// A [`Refusal`] is final: pass on the bytes before the offence ([`Refused::admitted`]) and close the connection.
     pub fn admit(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let mut admitted = 0;
         loop {

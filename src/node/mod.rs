@@ -13,6 +13,7 @@
 //! `logs` and `textlog` read it back by cursors of their own. One command: `client` asks `hub` who is meant and hands the order to that
 //! process's link.
 
+mod catchup;
 mod cli;
 mod client;
 mod events;

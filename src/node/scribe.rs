@@ -23,6 +23,7 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Happening, Story};
 use zerovisor_core::wire;
 
+use super::catchup::{self, Untold};
 use super::hub::Hub;
 use super::journal::{LogReader, SegmentLog};
 use super::retention::{Retention, Sweep};
@@ -229,7 +230,7 @@ pub(super) fn start(tools: Tools) -> Result<(Scribe, JoinHandle<()>), StoreError
     let (work, queue) = channel();
     let syncer = Syncer::start(tools.sync)?;
     let sweep = Sweep::new(tools.retention);
-    let thread = Thread {
+    let mut thread = Thread {
         tools,
         syncer,
         sweep,
@@ -242,6 +243,9 @@ pub(super) fn start(tools: Tools) -> Result<(Scribe, JoinHandle<()>), StoreError
         sync_at: None,
         retain_at: Instant::now() + RETENTION_EVERY,
     };
+    for Untold { at, about, what } in catchup::untold(&thread.tools.store, &thread.events)? {
+        thread.event(at, Some(about), what);
+    }
     let thread = std::thread::Builder::new().name("zv-scribe".into()).spawn(move || thread.run(&queue));
     let thread =
         thread.map_err(|source| StoreError::Io { doing: "start a thread for", path: "the journal".into(), source })?;

@@ -152,7 +152,7 @@ fn present(detail: &Detail, lines: &mut Lines) {
     }
     let (first, last) = (detail.journal_first_seq, detail.journal_last_seq);
     let disk = Bytes(detail.journal_bytes);
-    lines.add("journal", format!("records {first} to {last}, {disk} on disk, {} of output", Bytes(row.output_bytes)));
+    lines.add("journal", format!("records {first} to {last}, {disk} on disk"));
     lines.add("gaps", detail.gaps.to_string());
 }
 

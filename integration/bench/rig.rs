@@ -1,0 +1,127 @@
+//! What every measurement needs: a zerovisor in a directory of its own, its processes by pid, and a table.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub const ZEROVISOR: &str = env!("CARGO_BIN_EXE_zerovisor");
+pub const ZVWATCH: &str = env!("CARGO_BIN_EXE_zvwatch");
+pub const ZVCTL: &str = env!("CARGO_BIN_EXE_zvctl");
+
+/// A number from the environment, or its default.
+pub fn knob(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+pub fn runs() -> usize {
+    knob("RUNS", 5)
+}
+
+pub fn head(title: &str) {
+    println!("\n# {title}\n{:<52} {:<12} {:>9} {:>9} {:>9}", "what", "unit", "min", "median", "max");
+}
+
+/// One line of the table.
+pub fn row(what: &str, unit: &str, mut values: Vec<f64>) {
+    values.sort_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    let (min, median, max) = (at(0), at(values.len() / 2), at(values.len().saturating_sub(1)));
+    println!("{what:<52} {unit:<12} {min:>9.3} {median:>9.3} {max:>9.3}");
+}
+
+/// A zerovisor for one measurement.
+pub struct Rig {
+    pub dir: TempDir,
+    pub node: Child,
+}
+
+impl Rig {
+    pub fn start(extra: &[&str]) -> Rig {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Command::new(ZEROVISOR)
+            .args(extra)
+            .current_dir(dir.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("zerovisor starts");
+        let rig = Rig { dir, node };
+        wait_until("zerovisor listens", || rig.ctl(&["ping"]).status().is_ok_and(|status| status.success()));
+        rig
+    }
+
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::null());
+        command
+    }
+
+    pub fn watch(&self, arguments: &[&str]) -> Command {
+        self.command(ZVWATCH, arguments)
+    }
+
+    pub fn ctl(&self, arguments: &[&str]) -> Command {
+        self.command(ZVCTL, arguments)
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// CPU the zerovisor has used so far.
+    pub fn node_cpu(&self) -> Duration {
+        cpu_of(self.node.id())
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = self.node.kill();
+        let _ = self.node.wait();
+    }
+}
+
+/// CPU of all threads of a process, by the scheduler's own count in nanoseconds.
+pub fn cpu_of(pid: u32) -> Duration {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    let of = |path: &Path| {
+        let text = std::fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+    };
+    Duration::from_nanos(tasks.flatten().map(|task| of(&task.path())).sum())
+}
+
+/// Proportional set size of a process in KiB.
+pub fn pss_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Voluntary and involuntary context switches of all threads of a process: each is a wake-up or a preemption.
+pub fn wakeups(pid: u32) -> u64 {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    let of = |path: &Path| {
+        let text = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    tasks.flatten().map(|task| of(&task.path())).sum()
+}
+
+/// Pids of every process whose parent is `pid`.
+pub fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Waits for a fact, looked at again and again; fails loudly after a minute.
+pub fn wait_until(what: &str, fact: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !fact() {
+        assert!(Instant::now() < end, "waited a minute in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
