@@ -126,6 +126,12 @@ impl Window {
         self.held_cost
     }
 
+    /// Bytes of output held: what would be lost if the watcher ended now.
+    pub fn held_output_bytes(&self) -> usize {
+        let output = self.entries.iter().filter(|entry| entry.head.kind.is_output());
+        output.map(|entry| entry.held.cost()).sum()
+    }
+
     /// The sequence number the next record gets.
     pub fn next_seq(&self) -> u64 {
         self.next_seq

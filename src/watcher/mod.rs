@@ -2,12 +2,25 @@
 //!
 //! The process bones: [`guard`] makes the family of processes, [`spawn`] is the one way a program is started,
 //! [`pipes`] are its stdio, [`tree`] is everything the run has left alive. None of them knows a runtime.
+//!
+//! Around them the watcher proper, one task: [`session`] waits and acts; `process` drives the core's lifecycle with the bones; `pump`,
+//! `input` and `console` carry bytes; `uplink` is the connection to the zerovisor. [`cli`] and [`env`] are what the user typed.
+pub mod cli;
+mod clock;
+mod console;
+pub mod env;
 pub mod guard;
+mod input;
 pub mod pipes;
+mod process;
+mod pump;
+pub mod say;
+pub mod session;
 pub mod spawn;
 mod spawn_error;
 mod sys;
 pub mod tree;
+mod uplink;
 
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,14 @@
 #![allow(unsafe_code, reason = "clone3, raw signal state, wait4 and exec have no safe wrapper; see each SAFETY")]
 #![allow(clippy::cast_possible_truncation, reason = "the kernel gives pids, descriptors and signals, C ints, as longs")]
 
+use bytes::BytesMut;
 use std::ffi::{CString, c_char, c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The kernel's signal set: 64 signals on every Linux we run on.
 const SIGSET_BYTES: usize = 8;
@@ -296,6 +299,34 @@ pub(super) fn nofile_soft() -> u64 {
 /// Puts /dev/null or another open file in the place of descriptor `place` (0, 1 or 2).
 pub(super) fn replace_stdio(file: BorrowedFd<'_>, place: RawFd) -> io::Result<()> {
     child::dup_to(file, place).map_err(io::Error::from_raw_os_error)
+}
+
+/// Reads once, at most `most` bytes, behind what `buffer` holds; it must have room for them.
+pub(super) fn read_into(fd: BorrowedFd<'_>, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    let most = spare.len().min(most);
+    // SAFETY: the kernel writes at most `most` bytes into spare capacity of at least that size.
+    let read = unsafe { libc::read(fd.as_raw_fd(), spare.as_mut_ptr().cast(), most) };
+    let read = check(read as c_long)?.unsigned_abs() as usize;
+    let filled = buffer.len() + read;
+    // SAFETY: the kernel has just initialised `read` bytes behind the present end.
+    unsafe { buffer.set_len(filled) };
+    Ok(read)
+}
+
+/// Lets the runtime tell when there is something to read.
+pub(super) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open descriptor for its whole life, and the `AsyncFd` takes it off the runtime's
+    // list before it closes it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(|error| error.into_parts().1)
+}
+
+/// How many bytes can be read from a pipe right now.
+pub(super) fn unread_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: FIONREAD writes one int, which outlives the call.
+    check(c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) }))?;
+    Ok(bytes.max(0).cast_unsigned() as usize)
 }
 
 /// Makes the kernel refuse these system calls with ENOSYS from now on, in this process and its children, as a

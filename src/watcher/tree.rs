@@ -6,6 +6,7 @@
 //!
 //! Stopping before killing is what catches a fork bomb: a stopped process makes no children while the walk goes on.
 
+pub use super::sys::Usage as Used;
 use super::sys::{self, Signals, Usage};
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};

@@ -1,0 +1,368 @@
+//! The process: drives the lifecycle of the core with a real tree of processes, and does what it decides.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use zerovisor_core::exit::{Exit, SpawnFailure, SpawnFault, Usage};
+use zerovisor_core::fact::{Fact, State};
+use zerovisor_core::id::Id;
+use zerovisor_core::lifecycle::{Action, Lifecycle, MainEnded, Order, Verdict};
+use zerovisor_core::record::Kind;
+use zerovisor_core::signal::Signal;
+use zerovisor_core::units::micros;
+use zerovisor_core::window::Window;
+
+use super::clock;
+use super::env::Environment;
+use super::guard::WatcherSide;
+use super::input::Input;
+use super::pipes::{self, Stdin};
+use super::pump::{Pump, Took};
+use super::say::say;
+use super::spawn::{Class, Program, SpawnError, Stage, Surroundings, prepare, spawn};
+use super::tree::{self, Ended, Who};
+
+/// What the kill of a tree may have missed is looked for again so soon, should no end of a child tell sooner.
+const KILL_AGAIN: Duration = Duration::from_millis(50);
+/// The longest message that is recorded, in bytes: a PATH in it can be of any length.
+const MESSAGE_MAX_BYTES: usize = 1024;
+
+/// What to run.
+#[derive(Debug)]
+pub(super) struct Command {
+    /// The program and its arguments.
+    pub(super) argv: Vec<OsString>,
+    /// Its environment.
+    pub(super) env: Environment,
+    /// Its working directory, if not ours.
+    pub(super) cwd: Option<PathBuf>,
+}
+
+/// Where a run finds itself, in its environment.
+#[derive(Clone, Debug)]
+pub(super) struct Whereabouts {
+    /// `ZV_ID`.
+    pub(super) id: Id,
+    /// `ZV_NAME`.
+    pub(super) name: String,
+    /// `ZV_NODE`, once known.
+    pub(super) node: Option<String>,
+}
+
+/// One execution.
+#[derive(Debug)]
+struct Run {
+    number: u32,
+    pidfd: OwnedFd,
+    main_ended: bool,
+    stdout: Pump,
+    stderr: Pump,
+    input: Input,
+    usage: Usage,
+}
+
+/// The process and its present run, if any.
+#[derive(Debug)]
+pub(super) struct Process {
+    life: Lifecycle,
+    side: WatcherSide,
+    command: Command,
+    run: Option<Run>,
+    /// Decided and not yet done; empty between two events.
+    todo: Vec<Action>,
+    kill_again_at: Option<Instant>,
+    /// Whether any run ever began.
+    began: bool,
+}
+
+impl Process {
+    /// A process that has not begun.
+    pub(super) fn new(life: Lifecycle, side: WatcherSide, command: Command) -> Process {
+        Process { life, side, command, run: None, todo: Vec::new(), kill_again_at: None, began: false }
+    }
+
+    /// The family's side.
+    pub(super) fn side(&mut self) -> &mut WatcherSide {
+        &mut self.side
+    }
+
+    /// Where it stands.
+    pub(super) fn life(&self) -> &Lifecycle {
+        &self.life
+    }
+
+    /// Whether any run ever began.
+    pub(super) fn has_begun(&self) -> bool {
+        self.began
+    }
+
+    /// The input of the present run.
+    pub(super) fn input(&mut self) -> Option<&mut Input> {
+        self.run.as_mut().map(|run| &mut run.input)
+    }
+
+    /// Number of the present run.
+    pub(super) fn run_number(&self) -> Option<u32> {
+        self.run.as_ref().map(|run| run.number)
+    }
+
+    /// Begins. A process without a command has begun when it waits for one.
+    pub(super) fn begin(&mut self) {
+        self.life.begin(&mut self.todo);
+        if self.command.argv.is_empty() {
+            self.report_started();
+        }
+    }
+
+    /// Replaces the command, between two runs.
+    pub(super) fn set_command(&mut self, argv: Vec<Vec<u8>>) {
+        self.command.argv = argv.into_iter().map(OsString::from_vec).collect();
+    }
+
+    /// Asks the lifecycle; what it decides is done by the next [`Process::advance`].
+    pub(super) fn on_order(&mut self, order: Order) -> Verdict {
+        self.life.on_order(Instant::now(), order, &mut self.todo)
+    }
+
+    /// The guard is dead: the tree ends now.
+    pub(super) fn on_guard_died(&mut self) {
+        self.life.on_guard_died(Instant::now(), &mut self.todo);
+    }
+
+    /// When [`Process::on_timer`] wants to be called. `hold`: a restart waits for longer than its delay.
+    pub(super) fn deadline(&self, hold: bool) -> Option<Instant> {
+        let life = self.life.deadline().filter(|_| !(hold && self.life.state() == State::Backoff));
+        let naps = self.run.iter().flat_map(|run| [run.stdout.nap_until(), run.stderr.nap_until()]).flatten();
+        naps.chain(life).chain(self.kill_again_at).min()
+    }
+
+    /// A deadline may have passed.
+    pub(super) fn on_timer(&mut self, now: Instant, hold: bool) {
+        if !(hold && self.life.state() == State::Backoff) {
+            self.life.on_timer(now, &mut self.todo);
+        }
+        if let Some(run) = &mut self.run {
+            run.stdout.on_timer(now);
+            run.stderr.on_timer(now);
+        }
+        if self.kill_again_at.is_some_and(|at| now >= at) {
+            self.kill_tree(now);
+        }
+    }
+
+    /// A heartbeat: what is idle gives its memory back.
+    pub(super) fn on_heartbeat(&mut self, now: Instant) {
+        if let Some(run) = &mut self.run {
+            run.stdout.on_heartbeat(now);
+            run.stderr.on_heartbeat(now);
+        }
+    }
+
+    /// Waits until one of the outputs can be read. Cancel-safe: it takes nothing.
+    pub(super) async fn output_ready(&self) -> Kind {
+        let Some(run) = &self.run else { return std::future::pending().await };
+        tokio::select! {
+            () = run.stdout.readable() => Kind::Stdout,
+            () = run.stderr.readable() => Kind::Stderr,
+        }
+    }
+
+    /// Waits until input can be written. Cancel-safe: it writes nothing.
+    pub(super) async fn input_ready(&self) {
+        match &self.run {
+            Some(run) => run.input.writable().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads one of the outputs once, at most `room` bytes, which must not be 0.
+    pub(super) fn take(&mut self, kind: Kind, room: usize) -> Took {
+        let Some(run) = &mut self.run else { return Took::Nothing };
+        let pump = if kind == Kind::Stderr { &mut run.stderr } else { &mut run.stdout };
+        let took = pump.take(Instant::now(), room);
+        if let Took::Output(bytes) = &took {
+            run.usage.output_bytes += bytes.len() as u64;
+        }
+        took
+    }
+
+    /// An output that is to be read to its end now: nobody of the tree is left to write to it.
+    pub(super) fn to_drain(&self) -> Option<Kind> {
+        let run = self.run.as_ref().filter(|run| run.main_ended && self.side.tree.is_empty())?;
+        [&run.stdout, &run.stderr].into_iter().find(|pump| !pump.is_closed()).map(|pump| pump.kind)
+    }
+
+    /// Reaps what has ended.
+    pub(super) fn on_children(&mut self) {
+        let mut main = None;
+        while let Some(reaped) = self.side.tree.reap_one() {
+            if let Some(run) = &mut self.run {
+                add_usage(&mut run.usage, &reaped.usage);
+            }
+            if reaped.who == Who::Main {
+                main = Some(reaped.ended);
+            }
+        }
+        let now = Instant::now();
+        if let Some(ended) = main {
+            // Asked after all were reaped: a zombie is nobody to be stopped.
+            let others = !self.side.tree.is_empty();
+            if let Some(run) = &mut self.run {
+                run.main_ended = true;
+            }
+            let ended = MainEnded { exit: exit_of(ended), at: clock::timestamp(), others };
+            self.life.on_main_ended(now, ended, &mut self.todo);
+        }
+        if self.kill_again_at.is_some() {
+            self.kill_tree(now);
+        }
+        if let Some(run) = self.run.as_mut().filter(|run| run.main_ended && self.side.tree.is_empty()) {
+            run.stdout.on_tree_gone();
+            run.stderr.on_tree_gone();
+        }
+    }
+
+    /// Does what was decided, and what follows from it.
+    pub(super) fn advance(&mut self, window: &mut Window, here: &Whereabouts) {
+        loop {
+            for action in std::mem::take(&mut self.todo) {
+                self.perform(action, window, here);
+            }
+            if !self.clear() && self.todo.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Ends a run of which nothing is left. True if it did.
+    fn clear(&mut self) -> bool {
+        let cleared = self.run.as_ref().is_some_and(|run| {
+            run.main_ended && run.stdout.is_closed() && run.stderr.is_closed() && self.side.tree.is_empty()
+        });
+        let Some(mut run) = self.run.take_if(|_| cleared) else { return false };
+        self.kill_again_at = None;
+        run.usage.input_bytes = run.input.written();
+        self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
+        true
+    }
+
+    fn perform(&mut self, action: Action, window: &mut Window, here: &Whereabouts) {
+        match action {
+            Action::Spawn { run } => self.spawn(run, here),
+            Action::Signal(signal) => self.signal_main(signal),
+            Action::SignalTree(signal) => {
+                self.side.tree.signal(signal.number());
+                self.side.tree.signal(Signal::CONT.number());
+            }
+            Action::KillTree => self.kill_tree(Instant::now()),
+            Action::Record(fact) => self.record(fact, window),
+            // The session asks the lifecycle whether it is leaving.
+            Action::Finish => {}
+        }
+    }
+
+    /// Puts a fact into the stream.
+    pub(super) fn record(&self, fact: Fact, window: &mut Window) {
+        window.push_fact(clock::timestamp(), self.life.run(), fact);
+    }
+
+    /// Signals the main process, if it lives.
+    pub(super) fn signal_main(&self, signal: Signal) {
+        if let Some(run) = self.run.as_ref().filter(|run| !run.main_ended) {
+            // One that has ended meanwhile needs no signal; one of another user's (setuid) gets the kill of its tree.
+            let _gone_or_denied = tree::signal_pidfd(run.pidfd.as_fd(), signal.number());
+        }
+    }
+
+    fn kill_tree(&mut self, now: Instant) {
+        if self.side.tree.is_empty() {
+            self.kill_again_at = None;
+        } else {
+            self.side.tree.kill();
+            self.kill_again_at = Some(now + KILL_AGAIN);
+        }
+    }
+
+    fn spawn(&mut self, number: u32, here: &Whereabouts) {
+        match self.try_spawn(number, here) {
+            Ok((run, pid)) => {
+                self.side.tree.set_main(pid);
+                self.run = Some(run);
+                self.began = true;
+                self.report_started();
+                self.life.on_spawned(Instant::now(), clock::timestamp(), pid, &mut self.todo);
+            }
+            Err(error) => {
+                let failure = failure(&error);
+                self.report_failed(failure.fault.shell_status(), &error.to_string());
+                self.life.on_spawn_failed(failure, &mut self.todo);
+            }
+        }
+    }
+
+    fn try_spawn(&self, number: u32, here: &Whereabouts) -> Result<(Run, i32), SpawnError> {
+        let Command { argv, env, cwd } = &self.command;
+        let mut ours =
+            vec![("ZV_ID", here.id.to_string()), ("ZV_NAME", here.name.clone()), ("ZV_RUN", number.to_string())];
+        ours.extend(here.node.clone().map(|node| ("ZV_NODE", node)));
+        let program = Program { argv: argv.clone(), env: env.of_run(std::env::vars_os(), ours), cwd: cwd.clone() };
+        let prepared = prepare(&program)?;
+        let (child, ends) = pipes::stdio(Stdin::Pipe)?;
+        let own = |error| SpawnError::own(Stage::Pipe, &error, Path::new("the child"));
+        let closed = || std::io::Error::from_raw_os_error(nix::errno::Errno::EBADF as i32);
+        let stdout = Pump::new(Kind::Stdout, ends.stdout).map_err(own)?;
+        let stderr = Pump::new(Kind::Stderr, ends.stderr).map_err(own)?;
+        let input = ends.stdin.ok_or_else(closed).and_then(Input::new).map_err(own)?;
+        let child = spawn(&prepared, child, &Surroundings::default())?;
+        let usage = Usage::default();
+        Ok((Run { number, pidfd: child.pidfd, main_ended: false, stdout, stderr, input, usage }, child.pid))
+    }
+
+    /// A front that cannot be told has gone, and its user with it: no reason not to run.
+    fn report_started(&mut self) {
+        let _gone = self.side.started();
+    }
+
+    /// Tells whoever typed the command: the front, or the console.
+    pub(super) fn report_failed(&mut self, code: u8, message: &str) {
+        if self.side.has_front() {
+            let _gone = self.side.failed(code, message);
+        } else {
+            say(message);
+        }
+    }
+}
+
+fn failure(error: &SpawnError) -> SpawnFailure {
+    let fault = match error.class() {
+        Class::NotFound => SpawnFault::NotFound,
+        Class::NotExecutable => SpawnFault::NotExecutable,
+        Class::Own => SpawnFault::Own,
+    };
+    let mut message = error.to_string();
+    if message.len() > MESSAGE_MAX_BYTES {
+        let end = (0..=MESSAGE_MAX_BYTES).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        message.truncate(end);
+        message.push('…');
+    }
+    SpawnFailure { fault, message }
+}
+
+fn exit_of(ended: Ended) -> Exit {
+    match ended {
+        Ended::Exited(code) => Exit::Code(code.into()),
+        // The kernel knows no other numbers than those a signal can have.
+        Ended::Killed { signal, core } => {
+            Exit::Signal { signal: Signal::try_from(signal).unwrap_or(Signal::KILL), core }
+        }
+    }
+}
+
+fn add_usage(sum: &mut Usage, one: &tree::Used) {
+    sum.cpu_user_us += micros(one.user);
+    sum.cpu_system_us += micros(one.system);
+    sum.peak_rss_bytes = sum.peak_rss_bytes.max(one.max_rss_bytes);
+}

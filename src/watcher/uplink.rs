@@ -1,0 +1,437 @@
+//! The connection to the zerovisor: made again for ever, each time from where the zerovisor's journal ends.
+//!
+//! ```text
+//!            dial_at            dialed            welcome
+//!   Away ------------> Dialing --------> Greeting --------> Linked --goodbye--> farewell
+//!    ^                    |                 |                  |
+//!    +----- backoff ------+-----------------+------------------+  error, refusal, violation, silence
+//! ```
+//! A link that fails in any way is dropped and a new one made; nothing else is ever repaired.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use zerovisor_core::fact::State;
+use zerovisor_core::name::{NodeName, ProcessName};
+use zerovisor_core::window::{Body, Violation, Window};
+use zerovisor_core::wire::{
+    self, Deed, Hello, Outcome, Refusal, Role, ToNode, ToPeer, VERSIONS, WatcherHello, Welcome, WireError,
+};
+
+use super::clock;
+use super::say::say;
+use crate::PROGRAM_VERSION;
+use crate::net::reconnect::{RECONNECT_MAX, RECONNECT_MIN};
+use crate::net::{
+    self, Backoff, DialError, Endpoint, Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError,
+};
+
+/// How long the child's start waits for the first connection.
+const DIAL_FIRST: Duration = Duration::from_millis(500);
+/// How long later ones may take.
+const DIAL_AGAIN: Duration = Duration::from_secs(5);
+/// How long a zerovisor may take to answer the hello; the child's start waits for the first answer.
+const WELCOME_WITHIN: Duration = Duration::from_secs(2);
+/// How long a goodbye may go unanswered.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("{0}")]
+    Dial(DialError),
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    #[error("{0}")]
+    Window(#[from] Violation),
+    #[error("it broke the protocol: {0}")]
+    Protocol(&'static str),
+    #[error("it did not answer within {} s", WELCOME_WITHIN.as_secs())]
+    NoWelcome,
+    #[error("nothing was heard of it for {} s", (HEARTBEAT * HEARTBEATS_MISSED).as_secs())]
+    Silent,
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// What came in.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// An attempt to connect is over.
+    Dialed(Result<Link, DialError>),
+    /// A message, or the end of the link.
+    Frames(Result<Frames, LinkError>),
+}
+
+/// What is for the session to act on.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// The zerovisor wants something done.
+    Order {
+        /// Comes back in the answer.
+        order: u64,
+        /// What.
+        deed: Deed,
+        /// Input, where it sends some.
+        payload: Bytes,
+    },
+    /// The name given on the command line is taken, and nothing has begun yet.
+    NameTaken(String),
+    /// The goodbye was answered, or will not be.
+    Parted,
+}
+
+type Dialing = Pin<Box<dyn Future<Output = Result<Link, DialError>>>>;
+
+enum Stage {
+    Away { dial_at: Instant },
+    Dialing(Dialing),
+    Greeting { link: Box<Link>, until: Instant },
+    Linked(Box<Linked>),
+}
+
+struct Linked {
+    link: Link,
+    tick_at: Instant,
+    beat: Heartbeat,
+    pings: u64,
+    sent_at: Instant,
+    farewell_by: Option<Instant>,
+}
+
+/// The watcher's side of the connection.
+pub(super) struct Uplink {
+    endpoint: Endpoint,
+    /// What stays the same in every hello.
+    hello: WatcherHello,
+    stage: Stage,
+    backoff: Backoff,
+    node: Option<NodeName>,
+    name: ProcessName,
+    /// Whether the first attempt has come to an end, good or bad.
+    settled: bool,
+    /// Since when there has been no zerovisor.
+    away_since: Option<Instant>,
+    /// When anything was last acknowledged, or a link made.
+    progress_at: Instant,
+    /// What was last said about the present outage.
+    told: Option<String>,
+}
+
+impl Uplink {
+    /// Dials at once, when first waited for. `hello` is what is declared; where the window and the process stand is filled in.
+    pub(super) fn new(endpoint: Endpoint, hello: WatcherHello, seed: u64) -> Uplink {
+        let now = Instant::now();
+        Uplink {
+            stage: Stage::Dialing(dialing(&endpoint, DIAL_FIRST)),
+            name: hello.spec.name.clone(),
+            endpoint,
+            hello,
+            backoff: Backoff::new(RECONNECT_MIN, RECONNECT_MAX, seed),
+            node: None,
+            settled: false,
+            away_since: Some(now),
+            progress_at: now,
+            told: None,
+        }
+    }
+
+    /// Where the zerovisor is looked for.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The node's name, once known.
+    pub(super) fn node(&self) -> Option<&NodeName> {
+        self.node.as_ref()
+    }
+
+    /// The name the process is known by.
+    pub(super) fn name(&self) -> &ProcessName {
+        &self.name
+    }
+
+    /// Whether the child's start need not wait any longer.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Whether a zerovisor takes records.
+    pub(super) fn is_linked(&self) -> bool {
+        matches!(self.stage, Stage::Linked(_))
+    }
+
+    /// Since when there has been no zerovisor; none while there is one.
+    pub(super) fn away_since(&self) -> Option<Instant> {
+        self.away_since
+    }
+
+    /// When anything was last acknowledged, or a link made.
+    pub(super) fn progress_at(&self) -> Instant {
+        self.progress_at
+    }
+
+    /// A run begins: from now on the process lives under whatever name there is, and a clash is no error any more.
+    pub(super) fn on_begun(&mut self) {
+        self.hello.welcomed_before = true;
+    }
+
+    /// There is not much time left: dials now instead of later.
+    pub(super) fn hurry(&mut self) {
+        if let Stage::Away { dial_at } = &mut self.stage {
+            *dial_at = Instant::now();
+            self.backoff.reset();
+        }
+    }
+
+    /// The process was given another command: what later hellos declare.
+    pub(super) fn set_command(&mut self, shown: Vec<String>) {
+        self.hello.spec.command = shown;
+    }
+
+    /// Waits for what comes in. Cancel-safe: an attempt goes on where it was, a message stays until it is taken.
+    pub(super) async fn wait(&mut self) -> Arrival {
+        match &mut self.stage {
+            Stage::Away { .. } => pending().await,
+            Stage::Dialing(dialing) => Arrival::Dialed(dialing.await),
+            Stage::Greeting { link, .. } => Arrival::Frames(link.rx.recv().await),
+            Stage::Linked(linked) => Arrival::Frames(linked.link.rx.recv().await),
+        }
+    }
+
+    /// When [`Uplink::on_timer`] wants to be called.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Away { dial_at } => Some(*dial_at),
+            Stage::Dialing(_) => None,
+            Stage::Greeting { until, .. } => Some(*until),
+            Stage::Linked(linked) => Some(linked.farewell_by.unwrap_or(linked.tick_at)),
+        }
+    }
+
+    /// A deadline has passed. True at each heartbeat of a link.
+    pub(super) async fn on_timer(&mut self, now: Instant, window: &mut Window) -> (bool, Option<Word>) {
+        match &mut self.stage {
+            Stage::Away { dial_at } if now >= *dial_at => {
+                self.stage = Stage::Dialing(dialing(&self.endpoint, DIAL_AGAIN));
+            }
+            Stage::Greeting { until, .. } if now >= *until => self.lose(&Lost::NoWelcome, window),
+            Stage::Linked(linked) if linked.farewell_by.is_some_and(|by| now >= by) => {
+                return (false, Some(Word::Parted));
+            }
+            Stage::Linked(linked) if now >= linked.tick_at => {
+                if let Err(lost) = linked.tick(now).await {
+                    self.lose(&lost, window);
+                }
+                return (true, None);
+            }
+            Stage::Away { .. } | Stage::Dialing(_) | Stage::Greeting { .. } | Stage::Linked(_) => {}
+        }
+        (false, None)
+    }
+
+    /// Takes in what came, and says hello on a new link.
+    pub(super) async fn on_arrival(&mut self, arrival: Arrival, window: &mut Window, state: State) -> Option<Word> {
+        let result = match arrival {
+            Arrival::Dialed(Ok(link)) => self.greet(link, window, state).await.map(|()| None),
+            Arrival::Dialed(Err(error)) => Err(Lost::Dial(error)),
+            Arrival::Frames(frames) => match frames {
+                Ok(frames) => self.on_frames(frames, window).await,
+                Err(error) => Err(Lost::Link(error)),
+            },
+        };
+        match result {
+            Ok(word) => word,
+            Err(Lost::Refused(refusal @ Refusal::NameTaken { .. })) if !self.hello.welcomed_before => {
+                Some(Word::NameTaken(refusal.to_string()))
+            }
+            // A zerovisor that goes while we say goodbye has all there was.
+            Err(_) if self.is_parting() => Some(Word::Parted),
+            Err(lost) => {
+                self.lose(&lost, window);
+                None
+            }
+        }
+    }
+
+    /// Whether a goodbye was said.
+    pub(super) fn is_parting(&self) -> bool {
+        matches!(&self.stage, Stage::Linked(linked) if linked.farewell_by.is_some())
+    }
+
+    async fn greet(&mut self, mut link: Link, window: &Window, state: State) -> Result<(), Lost> {
+        let hello =
+            WatcherHello { first_seq: window.first_seq(), next_seq: window.next_seq(), state, ..self.hello.clone() };
+        let hello = Hello {
+            versions: VERSIONS,
+            program: format!("zvwatch {PROGRAM_VERSION}"),
+            role: Role::Watcher(Box::new(hello)),
+        };
+        send(&mut link, &ToNode::Hello(hello), None).await?;
+        self.stage = Stage::Greeting { link: Box::new(link), until: Instant::now() + WELCOME_WITHIN };
+        Ok(())
+    }
+
+    async fn on_frames(&mut self, frames: Frames, window: &mut Window) -> Result<Option<Word>, Lost> {
+        let now = Instant::now();
+        let message = wire::decode_header(&frames.header)?;
+        if let Stage::Linked(linked) = &mut self.stage {
+            linked.beat.on_heard(now);
+        } else {
+            return match message {
+                ToPeer::Welcome(welcome) => self.on_welcome(welcome, now, window).map(|()| None),
+                ToPeer::Refused(refused) => Err(Lost::Refused(refused.reason)),
+                ToPeer::Pong { .. }
+                | ToPeer::Farewell
+                | ToPeer::Ack { .. }
+                | ToPeer::Order { .. }
+                | ToPeer::Answer { .. } => Err(Lost::Protocol("no welcome came first")),
+            };
+        }
+        match message {
+            ToPeer::Ack { seq, window_bytes } => {
+                window.on_ack(seq, window_bytes)?;
+                self.progress_at = now;
+                Ok(None)
+            }
+            ToPeer::Order { order, deed } => {
+                Ok(Some(Word::Order { order, deed, payload: frames.payload.unwrap_or_default() }))
+            }
+            ToPeer::Pong { .. } => Ok(None),
+            ToPeer::Farewell if self.is_parting() => Ok(Some(Word::Parted)),
+            ToPeer::Farewell => Err(Lost::Protocol("a farewell without a goodbye")),
+            // What a zerovisor finds out later, such as a journal that cannot be opened.
+            ToPeer::Refused(refused) => Err(Lost::Refused(refused.reason)),
+            ToPeer::Welcome(_) => Err(Lost::Protocol("a second welcome")),
+            ToPeer::Answer { .. } => Err(Lost::Protocol("an answer to a client")),
+        }
+    }
+
+    fn on_welcome(&mut self, welcome: Welcome, now: Instant, window: &mut Window) -> Result<(), Lost> {
+        let Some(watcher) = welcome.watcher else { return Err(Lost::Protocol("a welcome for a client")) };
+        window.on_welcome(watcher.journal_end, watcher.window_bytes, clock::timestamp())?;
+        let before = std::mem::replace(&mut self.stage, Stage::Away { dial_at: now });
+        let Stage::Greeting { link, .. } = before else { return Err(Lost::Protocol("a welcome before the hello")) };
+        self.stage = Stage::Linked(Box::new(Linked {
+            link: *link,
+            tick_at: next_heartbeat(now),
+            beat: Heartbeat::new(now),
+            pings: 0,
+            sent_at: now,
+            farewell_by: None,
+        }));
+        (self.node, self.name) = (Some(welcome.node), watcher.name);
+        (self.settled, self.away_since, self.told) = (true, None, None);
+        self.progress_at = now;
+        self.hello.welcomed_before = true;
+        self.backoff.reset();
+        Ok(())
+    }
+
+    /// Sends what the window lets go.
+    pub(super) async fn send_records(&mut self, window: &mut Window) {
+        let Stage::Linked(linked) = &mut self.stage else { return };
+        if let Err(lost) = linked.send_records(window).await {
+            self.lose(&lost, window);
+        }
+    }
+
+    /// Answers an order. A zerovisor that is gone by now asks again, or not.
+    pub(super) async fn obeyed(&mut self, order: u64, outcome: Outcome, window: &mut Window) {
+        let Stage::Linked(linked) = &mut self.stage else { return };
+        if let Err(lost) = linked.send(&ToNode::Obeyed { order, outcome }, None).await {
+            self.lose(&lost, window);
+        }
+    }
+
+    /// Says that nothing follows. False if there is nobody to say it to, or it was said already.
+    pub(super) async fn goodbye(&mut self, window: &mut Window) -> bool {
+        let Stage::Linked(linked) = &mut self.stage else { return false };
+        if linked.farewell_by.is_some() {
+            return false;
+        }
+        linked.farewell_by = Some(Instant::now() + FAREWELL_WITHIN);
+        match linked.send(&ToNode::Goodbye, None).await {
+            Ok(()) => true,
+            Err(lost) => {
+                self.lose(&lost, window);
+                false
+            }
+        }
+    }
+
+    /// Drops the link, if any, and arranges for the next. Told once an outage; a refusal is told when it is another one.
+    fn lose(&mut self, lost: &Lost, window: &mut Window) {
+        let now = Instant::now();
+        let had_link = self.is_linked();
+        self.stage = Stage::Away { dial_at: now + self.backoff.next() };
+        window.on_disconnect();
+        self.settled = true;
+        self.away_since.get_or_insert(now);
+        let news = match lost {
+            Lost::Dial(DialError::NothingThere { endpoint, why }) => format!("no zerovisor at {endpoint} ({why})"),
+            Lost::Dial(error) => error.to_string(),
+            Lost::Refused(refusal) => format!("the zerovisor at {} refused: {refusal}", self.endpoint),
+            Lost::Link(_) | Lost::Wire(_) | Lost::Window(_) | Lost::Protocol(_) | Lost::NoWelcome | Lost::Silent => {
+                let what = if had_link { "lost the zerovisor" } else { "no use in what listens" };
+                format!("{what} at {} ({lost})", self.endpoint)
+            }
+        };
+        let is_refusal = matches!(lost, Lost::Refused(_));
+        if self.told.is_none() || (is_refusal && self.told.as_ref() != Some(&news)) {
+            say(format_args!("{news}: running on, its output is kept until one takes it"));
+            self.told = Some(news);
+        }
+    }
+}
+
+impl Linked {
+    async fn send(&mut self, message: &ToNode, payload: Option<Bytes>) -> Result<(), Lost> {
+        self.sent_at = Instant::now();
+        send(&mut self.link, message, payload).await
+    }
+
+    async fn send_records(&mut self, window: &mut Window) -> Result<(), Lost> {
+        while let Some((head, body)) = window.next_to_send() {
+            let payload = match body {
+                Body::Output(bytes) => bytes,
+                Body::Fact(fact) => wire::encode_fact(&fact)?,
+            };
+            self.send(&ToNode::Record(head), Some(payload)).await?;
+        }
+        Ok(())
+    }
+
+    /// A heartbeat: counts silence, and pings unless both sides were heard just now.
+    async fn tick(&mut self, now: Instant) -> Result<(), Lost> {
+        self.tick_at = next_heartbeat(now);
+        if !self.beat.is_alive(now) {
+            return Err(Lost::Silent);
+        }
+        if now.saturating_duration_since(self.sent_at.min(self.beat.heard_at())) > HEARTBEAT / 2 {
+            self.pings += 1;
+            self.send(&ToNode::Ping { nonce: self.pings }, None).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn send(link: &mut Link, message: &ToNode, payload: Option<Bytes>) -> Result<(), Lost> {
+    Ok(link.tx.send(Frames { header: wire::encode_header(message)?, payload }).await?)
+}
+
+fn dialing(endpoint: &Endpoint, within: Duration) -> Dialing {
+    let endpoint = endpoint.clone();
+    Box::pin(async move { net::dial(&endpoint, within).await })
+}
+
+/// The next whole second of the wall clock, so that many watchers of a host wake together.
+fn next_heartbeat(now: Instant) -> Instant {
+    let period = HEARTBEAT.as_nanos();
+    let past = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() % period;
+    now + Duration::from_nanos(u64::try_from(period - past).unwrap_or(0))
+}
