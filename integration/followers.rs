@@ -1,0 +1,106 @@
+//! Whoever follows misses nothing, sees nothing twice, and is told when it is over.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use crate::harness::{Farm, LONG, Program, SOON, assert_counted, count, enough, until};
+
+#[test]
+fn following_ends_when_the_process_ends() {
+    let farm = Farm::new();
+    let mut command = farm.watch_command(&["--name", "talk", "-i", "cat"]);
+    let mut talk = Program::start(command.stdin(Stdio::piped()));
+    talk.write(b"one\n");
+    farm.wrote("talk", "one");
+    let follower = farm.following(&["logs", "-f", "talk"]);
+    talk.write(b"two\n");
+    farm.wrote("talk", "two");
+    assert!(follower.ended().is_none(), "it goes on while the process lives");
+    talk.close_stdin();
+    talk.end(SOON).ok();
+    assert_eq!(follower.end(SOON).ok().out(), "one\ntwo\n");
+    assert_eq!(farm.ctl(&["logs", "-f", "talk"]).ok().out(), "one\ntwo\n", "of an ended one it ends at once");
+}
+
+#[test]
+fn followers_that_join_at_any_time_see_every_byte_once() {
+    let farm = Farm::empty();
+    farm.start_node(&["--log", "none"]);
+    let watched = count(&farm, "fast");
+    let mut followers = Vec::new();
+    for joined in 1..=4 {
+        let size = 200_000 * joined;
+        until("more of it is in the journal", LONG, || (journal_bytes(&farm, "fast") >= size).then_some(()));
+        followers.push(farm.following(&["logs", "-f", "--raw", "fast"]));
+    }
+    enough(&farm);
+    watched.end(LONG).ok();
+    for follower in followers {
+        assert_counted(&farm, "fast", &follower.end(LONG).ok().stdout);
+    }
+    assert_counted(&farm, "fast", &farm.raw(&["fast"]));
+}
+
+fn journal_bytes(farm: &Farm, name: &str) -> u64 {
+    farm.rows(name).first().and_then(|row| row["output_bytes"].as_u64()).unwrap_or(0)
+}
+
+#[test]
+fn a_follower_from_the_tail_sees_what_comes_and_nothing_twice() {
+    let farm = Farm::new();
+    let mut command = farm.watch_command(&["--name", "talk", "-i", "cat"]);
+    let mut talk = Program::start(command.stdin(Stdio::piped()));
+    talk.write(b"1\n2\n3\n4\n");
+    farm.wrote("talk", "4");
+    let mut follower = farm.ctl_command(&["logs", "-f", "-n", "2", "talk"]);
+    let mut child = follower.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!([next(), next()], ["3\n", "4\n"]);
+    talk.write(b"5\n");
+    assert_eq!(next(), "5\n", "a line is shown when it is written, not when a buffer is full");
+    talk.close_stdin();
+    talk.end(SOON).ok();
+    assert_eq!(next(), "");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let farm = Farm::new();
+    farm.watched(&["--name", "much", "seq", "1", "300000"]).ok();
+    for (verb, first) in [(&["logs", "much"][..], "1\n"), (&["logs", "--raw", "much"], "1\n"), (&["ps", "-a"], "ID")] {
+        let mut child = farm.ctl_command(verb).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.starts_with(first), "{line}");
+        drop(lines);
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success() && said.is_empty(), "{verb:?}: {status}, {said}");
+    }
+}
+
+#[test]
+fn a_follower_over_a_killed_zerovisor_sees_every_byte_once() {
+    let farm = Farm::empty();
+    farm.start_node(&["--log", "none"]);
+    let watched = count(&farm, "fast");
+    until("it writes", LONG, || (journal_bytes(&farm, "fast") > 500_000).then_some(()));
+    let follower = farm.following(&["logs", "-f", "--raw", "fast"]);
+    for _ in 0..3 {
+        let before = journal_bytes(&farm, "fast");
+        until("it goes on", LONG, || (journal_bytes(&farm, "fast") > before + 500_000).then_some(()));
+        farm.kill_node();
+        farm.start_node(&["--log", "none"]);
+    }
+    enough(&farm);
+    watched.end(LONG).ok();
+    assert_counted(&farm, "fast", &follower.end(LONG).ok().stdout);
+}
