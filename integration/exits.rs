@@ -55,7 +55,7 @@ fn our_own_failure_before_the_start_gives_125() {
     farm.watched(&["--env-file", "no-such-file", "true"]).refused(125, &["no-such-file"]);
     farm.watched(&["--name", "held", "-d", "sleep", "1d"]).ok();
     let line = farm.watched(&["--name", "held", "true"]).refused(125, &["held"]);
-    let id = farm.row("held")["id"].as_str().unwrap()[..8].to_owned();
+    let id = farm.reaches("held", "RUNNING")["id"].as_str().unwrap()[..8].to_owned();
     assert!(line.contains(&id), "it says who holds the name: {line}");
     assert_eq!(farm.row("held")["state"], "RUNNING", "whoever had the name keeps it");
 }

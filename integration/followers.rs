@@ -42,7 +42,7 @@ fn followers_that_join_at_any_time_see_every_byte_once() {
 }
 
 fn journal_bytes(farm: &Farm, name: &str) -> u64 {
-    farm.rows(name).first().and_then(|row| row["output_bytes"].as_u64()).unwrap_or(0)
+    farm.rows(name).first().and_then(|row| row["journal_bytes"].as_u64()).unwrap_or(0)
 }
 
 #[test]

@@ -58,14 +58,28 @@ fn what_a_run_leaves_is_stopped_before_it_counts_as_ended() {
 #[test]
 fn leftovers_are_waited_for_where_that_was_asked() {
     let farm = Farm::new();
-    farm.script("later", "touch up; while [ ! -e go ]; do sleep 0.01; done; echo later\n");
-    farm.script("leave", "(setsid sh later &)\nwhile [ ! -e up ]; do :; done\nexit 4\n");
-    let watched = farm.watch(&["--name", "parent", "--leftovers", "wait", "sh", "leave"]);
-    farm.reaches("parent", "RUNNING");
-    assert!(watched.ended().is_none(), "the run goes on while its tree lives");
+    farm.script("later", "while [ ! -e go ]; do sleep 0.01; done; echo later\n");
+    farm.script("leave", "(setsid sh later &)\nwhile [ ! -e leave-now ]; do sleep 0.01; done\nexit 4\n");
+    let watched = farm.watch(&["--name", "parent", "--start-secs", "10ms", "--leftovers", "wait", "sh", "leave"]);
+    let main = pid_of(&farm.reaches("parent", "RUNNING"));
+    std::fs::write(farm.path("leave-now"), "").unwrap();
+    until("the main process ends", SOON, || (!alive(main)).then_some(()));
+    assert_eq!(farm.row("parent")["state"], "RUNNING", "the run goes on while its tree lives");
+    assert!(watched.ended().is_none());
     std::fs::write(farm.path("go"), "").unwrap();
     assert_eq!(watched.end(SOON).code(), 4, "the status is the main process's");
     assert_eq!(farm.ctl(&["logs", "parent"]).ok().out(), "later\n");
+}
+
+#[test]
+fn a_run_whose_leftovers_are_waited_for_counts_as_running_however_early_its_main_process_left() {
+    let farm = Farm::new();
+    farm.script("later", "while [ ! -e go ]; do sleep 0.01; done\n");
+    let args = ["--name", "parent", "--start-secs", "100ms", "--leftovers", "wait", "sh", "-c", "(setsid sh later &)"];
+    let watched = farm.watch(&args);
+    farm.reaches("parent", "RUNNING");
+    std::fs::write(farm.path("go"), "").unwrap();
+    watched.end(SOON).ok();
 }
 
 fn mark(farm: &Farm, what: &str) -> String {
