@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::harness::{Farm, Program, SOON};
+use crate::harness::{Farm, LONG, Program, SOON};
 
 #[test]
 fn text_is_sent_to_a_program_and_its_input_is_closed() {
@@ -34,6 +34,21 @@ fn a_stream_is_sent_byte_for_byte() {
     watched.end(SOON).ok();
     let raw = farm.raw(&["cat"]);
     assert!(raw == bytes, "{} bytes of {}", raw.len(), bytes.len());
+}
+
+#[test]
+fn a_program_that_reads_slowly_holds_the_sender_up_as_a_pipe_would() {
+    let farm = Farm::new();
+    let bytes = vec![b'x'; 3 << 20];
+    std::fs::write(farm.path("bytes"), &bytes).unwrap();
+    let slowly = "while [ $(dd bs=64k count=1 2>/dev/null | tee -a got | wc -c) -gt 0 ]; do sleep 0.02; done";
+    let watched = farm.watch(&["--name", "slow", "sh", "-c", slowly]);
+    farm.reaches("slow", "RUNNING");
+    let mut command = farm.ctl_command(&["send", "slow", "--eof"]);
+    let input = std::fs::File::open(farm.path("bytes")).unwrap();
+    Program::start(command.stdin(input)).end(LONG).ok();
+    watched.end(LONG).ok();
+    assert_eq!(std::fs::metadata(farm.path("got")).unwrap().len(), 3 << 20);
 }
 
 #[test]
