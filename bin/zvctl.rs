@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    ExitCode::from(zerovisor::ctl::run(&zerovisor::ctl::cli::Cli::parse()))
+    ExitCode::from(zerovisor::ctl::run(std::env::args_os()))
 }

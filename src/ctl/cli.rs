@@ -1,5 +1,6 @@
 //! The command line of zvctl.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -9,7 +10,9 @@ use zerovisor_core::record::Kind;
 use zerovisor_core::signal::Signal;
 use zerovisor_core::units::Span;
 
+use crate::ctl::error::CtlError;
 use crate::ctl::filter::{Filter, SortKey};
+use crate::ctl::out;
 use crate::net::Endpoint;
 
 /// Where a zerovisor is expected when nothing else is said.
@@ -259,7 +262,7 @@ pub struct Start {
     pub targets: Targets,
     /// The command for a process that waits for one
     #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<std::ffi::OsString>,
+    pub command: Vec<OsString>,
 }
 
 /// `zvctl wait`
@@ -335,6 +338,34 @@ pub struct Man {
     pub dir: PathBuf,
 }
 
+/// Reads a command line.
+///
+/// # Errors
+/// A usage error in one line, or the help that was asked for, printed already.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, CtlError> {
+    let error = match Cli::try_parse_from(words) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        return Err(CtlError::Usage(one_line(&text)));
+    }
+    out::print(text)?;
+    Err(CtlError::Silent(0))
+}
+
+/// What clap says in a paragraph, with its tip, in a line.
+fn one_line(text: &str) -> String {
+    if !text.starts_with("error: ") {
+        return "which verb? zvctl --help lists them".into();
+    }
+    let (said, rest) = text.trim_start_matches("error: ").split_once("\n\n").unwrap_or((text, ""));
+    let said: Vec<&str> = said.lines().map(str::trim).collect();
+    let tip = rest.lines().map(str::trim).find(|line| line.starts_with("tip: "));
+    said.join(" ") + &tip.map_or_else(|| "; see --help".into(), |tip| format!("; {tip}"))
+}
+
 /// The command line as clap knows it.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -376,9 +407,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_a_usage_error() {
-        for bad in [&["ps", "--where", "cpu >"][..], &["logs", "--raw", "-t", "x"], &["signal", "NOPE", "x"], &["x"]] {
-            let error = Cli::try_parse_from([&["zvctl"], bad].concat()).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{bad:?}");
+        for (bad, said) in [
+            (&["ps", "--where", "cpu >"][..], "expected a value at character 6"),
+            (&["logs", "--raw", "-t", "x"], "cannot be used with"),
+            (&["signal", "NOPE", "x"], "'NOPE' is not a signal"),
+            (&["inspect"], "not provided: <NAME>..."),
+            (&["pss"], "tip: a similar subcommand exists: 'ps'"),
+            (&["ps", "--sorted"], "unexpected argument '--sorted'"),
+            (&[], "which verb?"),
+        ] {
+            let error = parse([&["zvctl"], bad].concat().into_iter().map(OsString::from)).unwrap_err();
+            let line = error.to_string();
+            assert_eq!((error.status(), line.contains('\n'), line.contains(said)), (2, false, true), "{line}");
         }
     }
 }

@@ -32,7 +32,7 @@ const MISSES_MAX: u32 = 3;
 pub const IN_FLIGHT_MAX: usize = 16;
 /// How much longer than the node we wait: it may know which of the others did not answer.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// What is asked without a limit may take this long; a node can add it to its clock.
+/// What is asked without a limit may take this long; it can be added to a clock.
 const NO_LIMIT: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// Where, and how long an answer may take.
@@ -40,7 +40,7 @@ const NO_LIMIT: Duration = Duration::from_secs(10 * 366 * 86_400);
 pub struct Door {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// For the link, and for the first part of each answer.
+    /// For the link, and for each answer.
     pub timeout: Duration,
 }
 
@@ -131,7 +131,7 @@ impl Client {
         self.link.tx.send(frames).await.map_err(|error| lost(&self.door, &error))
     }
 
-    /// Asks; `limit` is how long the first part of the answer may take, any time without. The number of the request comes back
+    /// Asks; `limit` is how long the whole answer may take, any time without. The number of the request comes back
     /// with each part.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl Client {
     pub async fn ask(&mut self, ask: Ask, limit: Option<Duration>, payload: Option<Bytes>) -> Result<u64, CtlError> {
         let request = self.next_request;
         self.next_request += 1;
-        let deadline_ms = micros(limit.unwrap_or(NO_LIMIT)).div_ceil(1000);
+        let deadline_ms = micros(limit.unwrap_or_default()).div_ceil(1000);
         let asked = ToNode::Request(Request { request, deadline_ms, ask });
         self.send(&asked, payload).await?;
         Ok(request)

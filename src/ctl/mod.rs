@@ -23,17 +23,18 @@ pub mod verbs;
 pub mod when;
 pub mod why;
 
+use std::ffi::OsString;
+
 use cli::{Cli, Verb};
 use error::CtlError;
 use verbs::{Asker, completion, events, inspect, logs, ping, ps, rm, send, signal, start, stop, wait};
 
 /// Does what the command line says; the exit status.
-pub fn run(cli: &Cli) -> u8 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(verb(cli)),
-        Err(error) => Err(CtlError::io("begin", error)),
-    };
+pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let begin = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = cli::parse(words).and_then(|cli| {
+        begin().map_err(|error| CtlError::io("begin", error)).and_then(|runtime| runtime.block_on(verb(&cli)))
+    });
     match done {
         Ok(()) => 0,
         Err(error) => {

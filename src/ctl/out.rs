@@ -84,14 +84,19 @@ pub struct Paper {
 }
 
 impl Paper {
-    /// Begins the thread.
+    /// Begins the thread that writes to standard output.
     pub fn begin() -> Paper {
+        Paper::onto(io::stdout())
+    }
+
+    /// Begins a thread that writes to this.
+    pub fn onto(mut to: impl Write + Send + 'static) -> Paper {
         let (pieces, todo) = std::sync::mpsc::channel::<(Piece, u64)>();
         let (done, written) = mpsc::unbounded_channel();
         let writer = std::thread::spawn(move || {
             for (piece, ticket) in todo {
                 let result = match piece {
-                    Piece::Out(bytes) => print(bytes),
+                    Piece::Out(bytes) => outcome(to.write_all(&bytes).and_then(|()| to.flush())),
                     Piece::Note(line) => {
                         note(&line);
                         Ok(())
@@ -136,13 +141,24 @@ impl Paper {
     /// # Errors
     /// Why writing failed.
     pub fn finish(mut self) -> Result<(), CtlError> {
-        drop(self.pieces.take());
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        self.end();
         while let Ok(result) = self.written.try_recv() {
             result?;
         }
         Ok(())
+    }
+    fn end(&mut self) {
+        drop(self.pieces.take());
+        if let Some(writer) = self.writer.take() {
+            // It ends by itself once there is nothing more to write; a panic in it has been reported by then.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Paper {
+    /// Whatever ended a verb early, what came before it is written first.
+    fn drop(&mut self) {
+        self.end();
     }
 }

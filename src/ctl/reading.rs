@@ -99,6 +99,7 @@ impl<'a> Reading<'a> {
         style: Option<Style>,
         filter: Option<Regex>,
         nodes: Nodes,
+        paper: Paper,
     ) -> Reading<'a> {
         let feed = |select| Feed {
             select,
@@ -119,7 +120,7 @@ impl<'a> Reading<'a> {
             page: style.map(|style| Page::new(style, look, 0)),
             filter,
             tail: None,
-            paper: Paper::begin(),
+            paper,
             out: Vec::new(),
             consumed: vec![0; feeds.len()],
             unwritten: VecDeque::new(),
@@ -195,7 +196,7 @@ impl<'a> Reading<'a> {
         for at in 0..self.feeds.len() {
             if !self.feeds[at].over {
                 let ask = Ask::Logs(self.ask_of(at));
-                self.feeds[at].request = client.ask(ask, Some(self.asker.door.timeout), None).await?;
+                self.feeds[at].request = client.ask(ask, None, None).await?;
                 self.feeds[at].owed = 0;
             }
         }
@@ -444,3 +445,6 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -455,7 +455,7 @@ impl Thread {
             }
             Work::Close { id } => self.close(id),
             Work::Remove { id, reply } => {
-                self.close(id);
+                self.open.remove(&id);
                 self.tools.text.removed(id);
                 let _ = reply.send(self.tools.store.remove(id));
             }

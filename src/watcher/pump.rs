@@ -3,10 +3,11 @@
 //! An idle pump owns no buffer. Under load the buffer grows with what is read, up to a record's size, and the pipe with it.
 //!
 //! The nap: after a short read of a busy pipe the next one waits, so that many small writes become one record. Measured on a bare relay
-//! of 100-byte writes, it cut CPU from 3.6 to 1.17 s a GiB. The first bytes after idleness never wait.
+//! of 100-byte writes, it cut CPU from 3.6 to 1.17 s a GiB. The first bytes after idleness never wait. A busy pipe is taken off the
+//! runtime's list: every single write to a listed one wakes us, nap or not (seen as 500 wakes a nap).
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +24,8 @@ const BUFFER_START_BYTES: usize = 4 << 10;
 const PIPE_FULL_BYTES: usize = 48 << 10;
 /// A read of fewer bytes is short: a nap follows if the pipe is busy.
 const SHORT_BYTES: usize = 64 << 10;
+/// Where the runtime cannot watch a pipe, it is looked at so often.
+const POLL: Duration = Duration::from_millis(10);
 /// The nap. The runtime's timer rounds it up to the next whole millisecond; a grown pipe takes 3 ms of the fastest small writes.
 const NAP: Duration = Duration::from_micros(500);
 /// A pipe is busy if it was read so short a time ago.
@@ -39,12 +42,22 @@ pub(super) enum Took {
     End,
 }
 
+/// The reading end.
+#[derive(Debug)]
+enum Pipe {
+    /// Idle: the runtime tells when there is something.
+    Watched(AsyncFd<OwnedFd>),
+    /// Busy: it is read without asking, nap by nap, until nothing is there.
+    Busy(OwnedFd),
+    Closed,
+}
+
 /// One output of a run.
 #[derive(Debug)]
 pub(super) struct Pump {
     /// Which.
     pub(super) kind: Kind,
-    pipe: Option<AsyncFd<OwnedFd>>,
+    pipe: Pipe,
     buffer: BytesMut,
     size: usize,
     read_at: Option<Instant>,
@@ -58,7 +71,7 @@ pub(super) struct Pump {
 impl Pump {
     /// Takes over the reading end of a pipe, which must be non-blocking.
     pub(super) fn new(kind: Kind, pipe: OwnedFd) -> io::Result<Pump> {
-        let pipe = Some(sys::watch_readable(pipe)?);
+        let pipe = Pipe::Watched(sys::watch_readable(pipe).map_err(|(_, error)| error)?);
         Ok(Pump {
             kind,
             pipe,
@@ -74,7 +87,7 @@ impl Pump {
 
     /// Whether all was read.
     pub(super) fn is_closed(&self) -> bool {
-        self.pipe.is_none()
+        matches!(self.pipe, Pipe::Closed)
     }
 
     /// When the nap ends, if there is one.
@@ -87,54 +100,98 @@ impl Pump {
         self.nap_until = self.nap_until.filter(|until| now < *until);
     }
 
-    /// Waits until there is something to read; for ever once closed or during a nap. Cancel-safe: it takes nothing.
+    /// Waits until there may be something to read; for ever once closed or during a nap. Cancel-safe: it takes nothing.
     pub(super) async fn readable(&self) {
         match &self.pipe {
-            Some(pipe) if self.nap_until.is_none() => {
+            Pipe::Watched(pipe) => {
                 // An error means that the runtime ends.
                 if let Ok(mut guard) = pipe.readable().await {
                     guard.retain_ready();
                 }
             }
-            Some(_) | None => std::future::pending().await,
+            Pipe::Busy(_) if self.nap_until.is_none() => {}
+            Pipe::Busy(_) | Pipe::Closed => std::future::pending().await,
         }
     }
 
     /// Reads once, at most `room` bytes, which must not be 0.
     pub(super) fn take(&mut self, now: Instant, room: usize) -> Took {
-        let Some(pipe) = &self.pipe else { return Took::End };
         let wanted = self.size.min(room).min(self.left.unwrap_or(usize::MAX));
-        self.buffer.reserve(wanted);
-        let read = if self.left.is_some() {
-            // Whatever the runtime believes: what it has not been told of is there all the same.
-            sys::read_into(pipe.get_ref().as_fd(), &mut self.buffer, wanted)
-        } else {
-            pipe.try_io(Interest::READABLE, |pipe| sys::read_into(pipe.as_fd(), &mut self.buffer, wanted))
+        let read = match &self.pipe {
+            Pipe::Closed => return Took::End,
+            Pipe::Watched(pipe) if self.left.is_none() => {
+                self.buffer.reserve(wanted);
+                pipe.try_io(Interest::READABLE, |pipe| sys::read_into(pipe.as_fd(), &mut self.buffer, wanted))
+            }
+            // At the end whatever the runtime believes: what it has not been told of is there all the same.
+            Pipe::Watched(pipe) => {
+                self.buffer.reserve(wanted);
+                sys::read_into(pipe.get_ref().as_fd(), &mut self.buffer, wanted)
+            }
+            Pipe::Busy(pipe) => {
+                self.buffer.reserve(wanted);
+                sys::read_into(pipe.as_fd(), &mut self.buffer, wanted)
+            }
         };
         match read {
             Ok(0) => self.close(),
             Ok(bytes) => {
                 self.adapt(now, bytes, wanted);
-                if self.left.as_mut().is_some_and(|left| {
+                let last = self.left.as_mut().is_some_and(|left| {
                     *left = left.saturating_sub(bytes);
                     *left == 0
-                }) {
+                });
+                let output = self.hand_over(bytes);
+                if last {
                     self.close();
                 }
-                Took::Output(self.hand_over(bytes))
+                Took::Output(output)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Took::Nothing,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.left.is_none() => Took::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.left.is_none() => {
+                self.rest(now);
+                Took::Nothing
+            }
             Err(_) => self.close(),
+        }
+    }
+
+    /// Nothing is there: a busy pipe is idle again.
+    fn rest(&mut self, now: Instant) {
+        self.pipe = match std::mem::replace(&mut self.pipe, Pipe::Closed) {
+            Pipe::Busy(pipe) => match sys::watch_readable(pipe) {
+                Ok(watched) => Pipe::Watched(watched),
+                Err((pipe, _)) => {
+                    self.nap_until = Some(now + POLL);
+                    Pipe::Busy(pipe)
+                }
+            },
+            other @ (Pipe::Watched(_) | Pipe::Closed) => other,
+        };
+    }
+
+    fn nap(&mut self, now: Instant) {
+        self.nap_until = Some(now + NAP);
+        self.pipe = match std::mem::replace(&mut self.pipe, Pipe::Closed) {
+            Pipe::Watched(pipe) => Pipe::Busy(pipe.into_inner()),
+            other @ (Pipe::Busy(_) | Pipe::Closed) => other,
+        };
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.pipe {
+            Pipe::Watched(pipe) => Some(pipe.get_ref().as_fd()),
+            Pipe::Busy(pipe) => Some(pipe.as_fd()),
+            Pipe::Closed => None,
         }
     }
 
     /// The tree is gone: what is in the pipe now is the last of its output. Nothing is slept over any more.
     pub(super) fn on_tree_gone(&mut self) {
         self.nap_until = None;
-        if let (Some(pipe), None) = (&self.pipe, self.left) {
+        if let (Some(pipe), None) = (self.fd(), self.left) {
             // One more than is there, so that a pipe that has ended is read to its end.
-            let there = sys::unread_bytes(pipe.get_ref().as_fd()).unwrap_or(pipes::GROWN_BYTES);
+            let there = sys::unread_bytes(pipe).unwrap_or(pipes::GROWN_BYTES);
             self.left = Some(there + 1);
         }
     }
@@ -158,7 +215,7 @@ impl Pump {
     }
 
     fn close(&mut self) -> Took {
-        self.pipe = None;
+        self.pipe = Pipe::Closed;
         self.nap_until = None;
         Took::End
     }
@@ -169,15 +226,13 @@ impl Pump {
         }
         if bytes >= PIPE_FULL_BYTES && !self.grown {
             self.grown = true;
-            if let Some(pipe) = &self.pipe {
-                // A pipe that stays small is full before a nap is over, and would hold the writer up.
-                self.may_nap = pipes::grow(pipe.get_ref().as_fd()).is_ok_and(|size| size >= pipes::GROWN_BYTES);
-            }
+            // A pipe that stays small is full before a nap is over, and would hold the writer up.
+            self.may_nap = self.fd().is_some_and(|pipe| pipes::grow(pipe).is_ok_and(|size| size >= pipes::GROWN_BYTES));
         }
         let busy = self.read_at.is_some_and(|at| now - at < BUSY_WITHIN);
         self.read_at = Some(now);
         if busy && self.may_nap && bytes < SHORT_BYTES && bytes < wanted && self.left.is_none() {
-            self.nap_until = Some(now + NAP);
+            self.nap(now);
         }
     }
 }

@@ -135,7 +135,7 @@ impl Session {
             id,
             detached,
             children: signal(SignalKind::child())?,
-            control: sys::watch_readable(control)?,
+            control: sys::watch_readable(control).map_err(|(_, error)| error)?,
             typed: stdin.then(Typed::start).transpose()?,
             tee: tee.then(Tee::start).transpose()?,
             timer: Box::pin(sleep_until((Instant::now() + ABANDONED).into())),

@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 
 /// The kernel's signal set: 64 signals on every Linux we run on.
 const SIGSET_BYTES: usize = 8;
@@ -314,11 +314,11 @@ pub(super) fn read_into(fd: BorrowedFd<'_>, buffer: &mut BytesMut, most: usize) 
     Ok(read)
 }
 
-/// Lets the runtime tell when there is something to read.
-pub(super) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// Lets the runtime tell when there is something to read; if it cannot, the descriptor comes back.
+pub(super) fn watch_readable(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
     // SAFETY: an `OwnedFd` names the same open descriptor for its whole life, and the `AsyncFd` takes it off the runtime's
     // list before it closes it.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(|error| error.into_parts().1)
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(AsyncFdRegisterError::into_parts)
 }
 
 /// How many bytes can be read from a pipe right now.

@@ -38,11 +38,11 @@ async fn hear(link: &mut Link) -> (ToNode, Option<Bytes>) {
 /// The next request, whatever is pinged before it.
 async fn request(link: &mut Link) -> Request {
     loop {
-        match hear(link).await.0 {
-            ToNode::Request(request) => return request,
-            ToNode::Ping { .. } | ToNode::Grant { .. } => {}
-            other => panic!("{other:?}"),
+        let message = hear(link).await.0;
+        if let ToNode::Request(request) = message {
+            return request;
         }
+        assert!(matches!(message, ToNode::Ping { .. } | ToNode::Grant { .. }), "{message:?}");
     }
 }
 

@@ -155,6 +155,15 @@ pub fn gather_one(select: &Selection, reply: Result<Reply, Failure>) -> (Vec<Fat
     (fates, reply.nodes)
 }
 
+/// A link, once it is clear that something is meant.
+///
+/// # Errors
+/// There is none, or nothing was meant.
+pub async fn linked(asker: &Asker, targets: &Targets) -> Result<Client, CtlError> {
+    selections(targets)?;
+    asker.client().await
+}
+
 /// Does something to each of those meant.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ async fn follow(asker: &Asker, mut client: Client, mut ask: EventsAsk) -> Result
     let table = matches!(asker.format, Some(Format::Table | Format::Wide));
     let (mut paper, mut waits) = (Paper::begin(), backoff());
     loop {
-        match pass(asker, &mut client, &mut ask, &mut paper, table, &mut waits).await {
+        match pass(&mut client, &mut ask, &mut paper, table, &mut waits).await {
             Ok(nodes) => {
                 paper.finish()?;
                 return finish(&nodes);
@@ -61,14 +61,13 @@ async fn follow(asker: &Asker, mut client: Client, mut ask: EventsAsk) -> Result
 
 /// Follows over one link.
 async fn pass(
-    asker: &Asker,
     client: &mut Client,
     ask: &mut EventsAsk,
     paper: &mut Paper,
     table: bool,
     waits: &mut Backoff,
 ) -> Result<Nodes, CtlError> {
-    let request = client.ask(Ask::Events(ask.clone()), Some(asker.door.timeout), None).await?;
+    let request = client.ask(Ask::Events(ask.clone()), None, None).await?;
     loop {
         let wake: Result<Wake, Result<u64, CtlError>> = tokio::select! {
             wake = client.wake() => Ok(wake),

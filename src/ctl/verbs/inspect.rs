@@ -78,7 +78,7 @@ fn report(detail: &Detail) -> String {
     identity(detail, &mut lines);
     settings(detail, &mut lines);
     present(detail, &mut lines);
-    lines.text += &format!("{:<12}\n", "facts");
+    lines.text += "facts\n";
     for (at, fact) in &detail.facts {
         lines.text += &(escaped(&format!("  {}  {fact}", rfc3339(*at))) + "\n");
     }

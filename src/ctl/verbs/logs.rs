@@ -11,6 +11,7 @@ use super::{Asker, finish, ps};
 use crate::ctl::cli::{Format, Logs};
 use crate::ctl::client::Client;
 use crate::ctl::error::{CtlError, status};
+use crate::ctl::out::Paper;
 use crate::ctl::page::Style;
 use crate::ctl::reading::{Extent, Reading};
 use crate::ctl::when;
@@ -35,7 +36,7 @@ pub async fn run(asker: &Asker, args: &Logs) -> Result<(), CtlError> {
     let style = style(asker, args, selections.len());
     let filter = args.grep.as_ref().map(|regex| Regex::new(regex.as_str()));
     let filter = filter.transpose().map_err(|error| CtlError::Usage(error.to_string()))?;
-    let mut reading = Reading::new(asker, selections, ask, style, filter, nodes);
+    let mut reading = Reading::new(asker, selections, ask, style, filter, nodes, Paper::begin());
     // Lines that match are counted here, so the node is asked for all of what is there first, and then for what follows.
     if let (Some(_), Some(tail)) = (&args.grep, args.tail) {
         client = reading.read(client, Extent::Tail(usize::try_from(tail).unwrap_or(usize::MAX))).await?;

@@ -11,7 +11,7 @@ use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{Ask, Deed, Failure};
 
 use super::Asker;
-use super::deed::{Fate, Words, perform, tell};
+use super::deed::{Fate, Words, linked, perform, tell};
 use super::inspect::detail;
 use crate::ctl::cli::{Start, Targets};
 use crate::ctl::client::Client;
@@ -36,7 +36,7 @@ pub async fn restart(asker: &Asker, targets: &Targets) -> Result<(), CtlError> {
 }
 
 async fn run(asker: &Asker, targets: &Targets, deed: &Deed, words: Words) -> Result<(), CtlError> {
-    let mut client = asker.client().await?;
+    let mut client = linked(asker, targets).await?;
     let (mut fates, nodes): (Vec<Fate>, Nodes) = perform(&mut client, targets, deed).await?;
     for fate in &mut fates {
         if let Err(Failure::NotRunning(why)) = &fate.outcome

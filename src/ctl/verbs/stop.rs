@@ -5,7 +5,7 @@ use zerovisor_core::id::Id;
 use zerovisor_core::wire::{Deed, Outcome, Until};
 
 use super::Asker;
-use super::deed::{Fate, Words, await_state, perform, tell};
+use super::deed::{Fate, Words, await_state, linked, perform, tell};
 use crate::ctl::cli::Stop;
 use crate::ctl::error::CtlError;
 
@@ -14,7 +14,7 @@ use crate::ctl::error::CtlError;
 /// # Errors
 /// The worst of what became of them.
 pub async fn run(asker: &Asker, args: &Stop) -> Result<(), CtlError> {
-    let mut client = asker.client().await?;
+    let mut client = linked(asker, &args.targets).await?;
     let (mut fates, mut nodes) = perform(&mut client, &args.targets, &Deed::Stop { kill: args.kill }).await?;
     if !args.no_wait {
         let told = |fate: &Fate| if fate.outcome == Ok(Outcome::Done) { fate.id } else { None };
