@@ -26,4 +26,5 @@ mod lifecycle;
 mod restarts;
 mod service;
 mod streams;
+mod views;
 mod walkthrough;

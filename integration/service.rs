@@ -103,6 +103,18 @@ fn tcp_is_refused_unless_insecure_is_spelled_out() {
     assert_eq!(farm.ctl(&["-e", &endpoint, "--insecure", "logs", "far"]).ok().out(), lines);
 }
 
+#[test]
+fn ipv6_is_an_address_like_others() {
+    if let Err(error) = std::net::TcpListener::bind("[::1]:0") {
+        skip!("there is no ::1 here: {error}");
+    }
+    let farm = Farm::empty();
+    let endpoint = format!("tcp://[::1]:{}", free_port());
+    farm.start_node(&["--insecure", "-e", &endpoint]);
+    farm.watched(&["--insecure", "-e", &endpoint, "echo", "six"]).ok();
+    assert_eq!(farm.ctl(&["--insecure", "-e", &endpoint, "logs", "echo"]).ok().out(), "six\n");
+}
+
 /// A port that nobody listens on just now.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
