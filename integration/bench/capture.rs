@@ -17,9 +17,7 @@ pub fn kid(arguments: &[String]) -> ExitCode {
     };
     let size = if mode == "lines" { 100 } else { 64 << 10 };
     let block: Vec<u8> = (0..size).map(|at| if at % 100 == 99 { b'\n' } else { b'a' + (at % 26) as u8 }).collect();
-    let mut out = File::from(std::os::fd::OwnedFd::from(
-        nix::unistd::dup(std::io::stdout()).expect("standard output can be duplicated"),
-    ));
+    let mut out = File::from(nix::unistd::dup(std::io::stdout()).expect("standard output can be duplicated"));
     let mut left = total;
     while left > 0 {
         let Ok(wrote) = out.write(&block[..size.min(left)]) else { return ExitCode::FAILURE };

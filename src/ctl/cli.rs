@@ -370,12 +370,6 @@ fn one_line(text: &str) -> String {
 pub fn command() -> clap::Command {
     Cli::command()
 }
-
-/// The command lines of the programs that completions and man pages are written of.
-pub fn commands() -> Vec<clap::Command> {
-    vec![command()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,10 +30,10 @@ use error::CtlError;
 use verbs::{Asker, completion, events, inspect, logs, ping, ps, rm, send, signal, start, stop, wait};
 
 /// Does what the command line says; the exit status.
-pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
+pub fn run(words: impl IntoIterator<Item = OsString>, others: fn() -> Vec<clap::Command>) -> u8 {
     let begin = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = cli::parse(words).and_then(|cli| {
-        begin().map_err(|error| CtlError::io("begin", error)).and_then(|runtime| runtime.block_on(verb(&cli)))
+        begin().map_err(|error| CtlError::io("begin", error)).and_then(|runtime| runtime.block_on(verb(&cli, others)))
     });
     match done {
         Ok(()) => 0,
@@ -46,7 +46,12 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-async fn verb(cli: &Cli) -> Result<(), CtlError> {
+/// This program's command line and those of the others.
+fn programs(others: fn() -> Vec<clap::Command>) -> Vec<clap::Command> {
+    std::iter::once(cli::command()).chain(others()).collect()
+}
+
+async fn verb(cli: &Cli, others: fn() -> Vec<clap::Command>) -> Result<(), CtlError> {
     let asker = || Asker::new(&cli.common);
     match &cli.verb {
         Verb::Ps(args) => ps::run(&asker()?, args).await,
@@ -62,7 +67,7 @@ async fn verb(cli: &Cli) -> Result<(), CtlError> {
         Verb::Why(args) => inspect::why(&asker()?, args).await,
         Verb::Ping => ping::run(&asker()?).await,
         Verb::Rm(args) => rm::run(&asker()?, args).await,
-        Verb::Completion(args) => completion::completion(args),
-        Verb::Man(args) => completion::man(args),
+        Verb::Completion(args) => completion::completion(args, programs(others)),
+        Verb::Man(args) => completion::man(args, programs(others)),
     }
 }

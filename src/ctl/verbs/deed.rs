@@ -47,6 +47,7 @@ impl Fate {
         match &self.outcome {
             Ok(Outcome::Done | Outcome::Already) => 0,
             Ok(Outcome::Denied(_)) => status::ERROR,
+            Ok(Outcome::NotRunning(_)) | Err(Failure::NotRunning(_)) => status::NOT_RUNNING,
             Err(failure) => failure_status(failure),
         }
     }
@@ -55,7 +56,7 @@ impl Fate {
     fn why(&self) -> Option<String> {
         match &self.outcome {
             Ok(Outcome::Done | Outcome::Already) => None,
-            Ok(Outcome::Denied(why)) => Some(why.clone()),
+            Ok(Outcome::Denied(why) | Outcome::NotRunning(why)) => Some(why.clone()),
             Err(failure) => Some(failure.to_string()),
         }
     }
@@ -67,7 +68,7 @@ impl Fate {
             Ok(Outcome::Denied(_)) => "denied",
             Err(Failure::Unknown(_)) => "unknown",
             Err(Failure::Ambiguous(..)) => "ambiguous",
-            Err(Failure::NotRunning(_)) => "not_running",
+            Ok(Outcome::NotRunning(_)) | Err(Failure::NotRunning(_)) => "not_running",
             Err(Failure::TimedOut(_)) => "timed_out",
             Err(Failure::TooMany(_) | Failure::Other(_)) => "failed",
         }
@@ -122,6 +123,14 @@ pub fn selections(targets: &Targets) -> Result<Vec<Selection>, CtlError> {
     Ok(each)
 }
 
+/// What is not running is a failure of its own, whoever found it out.
+fn settled(outcome: Outcome) -> Result<Outcome, Failure> {
+    match outcome {
+        Outcome::NotRunning(why) => Err(Failure::NotRunning(why)),
+        Outcome::Done | Outcome::Already | Outcome::Denied(_) => Ok(outcome),
+    }
+}
+
 /// What became of those of one selection.
 pub fn gather_one(select: &Selection, reply: Result<Reply, Failure>) -> (Vec<Fate>, Nodes) {
     let reply = match reply {
@@ -132,7 +141,7 @@ pub fn gather_one(select: &Selection, reply: Result<Reply, Failure>) -> (Vec<Fat
     for (answer, _) in reply.parts {
         match answer {
             Answer::Done { id, name, outcome } => {
-                fates.push(Fate { name: name.to_string(), id: Some(id), outcome: Ok(outcome), reached: None });
+                fates.push(Fate { name: name.to_string(), id: Some(id), outcome: settled(outcome), reached: None });
             }
             Answer::Reached { id, name, state, status } => {
                 let (outcome, reached) = (Ok(Outcome::Done), Some((state, status)));
