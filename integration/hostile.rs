@@ -77,12 +77,12 @@ fn false_frames() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn garbage_is_dropped(farm: &Farm, door: &Door) {
+fn garbage_meets_its_end(farm: &Farm, door: &Door) {
     let mut expected = drops(farm).len();
     for (what, bytes) in false_starts() {
         let mut peer = Peer::silent(door);
         peer.bytes(&bytes);
-        peer.is_dropped();
+        peer.meets_its_end();
         others_are_served(farm);
         expected += 1;
         until(&format!("{what} is told of"), SOON, || (drops(farm).len() >= expected).then_some(()));
@@ -90,7 +90,7 @@ fn garbage_is_dropped(farm: &Farm, door: &Door) {
     for (what, bytes) in false_frames() {
         let mut peer = Peer::greeted(door);
         peer.bytes(&bytes);
-        peer.is_dropped();
+        peer.meets_its_end();
         others_are_served(farm);
         expected += 1;
         until(&format!("{what} is told of"), SOON, || (drops(farm).len() >= expected).then_some(()));
@@ -99,17 +99,17 @@ fn garbage_is_dropped(farm: &Farm, door: &Door) {
 }
 
 #[test]
-fn garbage_over_a_socket_file_is_dropped_and_told_once() {
+fn garbage_over_a_socket_file_meets_its_end_and_told_once() {
     let farm = Farm::new();
-    garbage_is_dropped(&farm, &door(&farm));
+    garbage_meets_its_end(&farm, &door(&farm));
 }
 
 #[test]
-fn garbage_over_tcp_is_dropped_and_told_once() {
+fn garbage_over_tcp_meets_its_end_and_told_once() {
     let farm = Farm::empty();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     farm.start_node(&["--insecure", "-e", "ipc://zerovisor.sock", "-e", &format!("tcp://127.0.0.1:{port}")]);
-    garbage_is_dropped(&farm, &Door::Tcp(port));
+    garbage_meets_its_end(&farm, &Door::Tcp(port));
 }
 
 #[test]
@@ -125,9 +125,9 @@ fn half_handshakes_hold_nobody_up_and_are_given_up() {
     let greeted = Peer::greeted(&door);
     others_are_served(&farm);
     for half in halves {
-        half.is_dropped();
+        half.meets_its_end();
     }
-    greeted.is_dropped();
+    greeted.meets_its_end();
     others_are_served(&farm);
 }
 
@@ -151,7 +151,7 @@ fn a_version_that_is_not_spoken_is_refused_with_both_ranges() {
     assert_eq!(refused.versions, VERSIONS);
     let words = refused.reason.to_string();
     assert!(words.contains("900-901") && words.contains(&VERSIONS.to_string()), "{words}");
-    peer.is_dropped();
+    peer.meets_its_end();
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_message_that_its_role_may_not_send_ends_the_link() {
             assert!(matches!(peer.hear(), Some((ToPeer::Welcome(_), _))), "{what}");
         }
         peer.say(&second, Some(b"payload"));
-        peer.is_dropped();
+        peer.meets_its_end();
         others_are_served(&farm);
     }
 }
@@ -195,7 +195,7 @@ fn nobody_writes_the_journal_of_anothers_process() {
     thief.say(&watcher(9, 2, "owned"), None);
     let Some((ToPeer::Refused(refused), _)) = thief.hear() else { panic!("no refusal") };
     assert!(refused.reason.to_string().contains("another watcher"), "{}", refused.reason);
-    thief.is_dropped();
+    thief.meets_its_end();
     owner.say(&ToNode::Record(head(1, 0)), Some(b"mine\n"));
     let Some((ToPeer::Ack { seq, .. }, _)) = owner.hear() else { panic!("no acknowledgement") };
     assert_eq!(seq, 1);
@@ -227,7 +227,7 @@ fn records_out_of_order_never_reach_the_journal_twice() {
     say(1, 0, b"one\n");
     say(2, 4, b"two\n");
     say(9, 8, b"nine\n");
-    peer.is_dropped();
+    peer.meets_its_end();
     assert_eq!(farm.raw(&["jumper"]), b"one\ntwo\n", "sent again is taken once; a hole is a violation");
     others_are_served(&farm);
 }

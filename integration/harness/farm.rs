@@ -207,10 +207,10 @@ impl Farm {
 
 impl Drop for Farm {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            if let Some(node) = self.node.borrow().as_ref() {
-                eprintln!("--- the zerovisor said:\n{}", node.said());
-            }
+        if std::thread::panicking()
+            && let Some(node) = self.node.borrow().as_ref()
+        {
+            eprintln!("--- the zerovisor said:\n{}", node.said());
         }
         kill_members(self.dir());
     }

@@ -115,7 +115,7 @@ impl Peer {
     }
 
     /// Says nothing more and waits until the other side closes.
-    pub(crate) fn is_dropped(mut self) {
+    pub(crate) fn meets_its_end(mut self) {
         let mut rest = [0; 4096];
         loop {
             match self.0.read(&mut rest) {
@@ -130,7 +130,7 @@ impl Peer {
     /// Says that nothing more comes, and waits until the other side closes too.
     pub(crate) fn hangs_up(self) {
         let _ = self.0.finish();
-        self.is_dropped();
+        self.meets_its_end();
     }
 
     fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
