@@ -11,7 +11,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use super::rig::{Rig, head, knob, row, runs};
 
 /// `kid lines|blocks BYTES`: writes so many bytes as 100-byte lines, one write(2) each, or as 64 KiB writes.
-pub fn kid(arguments: &[String]) -> ExitCode {
+pub(crate) fn kid(arguments: &[String]) -> ExitCode {
     let (Some(mode), Some(total)) = (arguments.first(), arguments.get(1).and_then(|n| n.parse::<usize>().ok())) else {
         return ExitCode::from(2);
     };
@@ -81,7 +81,7 @@ fn zerovisor(mode: &str, bytes: usize, extra: &[&str]) -> Run {
     Run { wall, cpu: children_cpu() - before + (rig.node_cpu() - node_before) }
 }
 
-pub fn measure() {
+pub(crate) fn measure() {
     let bytes = knob("MIB", 512) << 20;
     for (mode, what) in [("blocks", "64 KiB writes"), ("lines", "100-byte writes")] {
         head(&format!("capture of {} MiB in {what}", bytes >> 20));
