@@ -1,8 +1,11 @@
 //! A zerovisor may die at any instant: children do not notice, and the journal has every byte once and in order.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::harness::{Farm, LONG, SOON, assert_counted, count, enough, until};
 
@@ -106,4 +109,66 @@ fn a_foreground_watcher_without_a_zerovisor_returns_the_childs_status() {
     assert_eq!(watched.code(), 3);
     let said = watched.err();
     assert!(said.contains("zerovisor.sock"), "it says where nobody answers: {said}");
+}
+
+#[test]
+fn a_zerovisor_that_hangs_for_a_while_loses_nothing() {
+    let farm = Farm::new();
+    let script = "while [ ! -e go ]; do sleep 0.01; done; seq 1 100000; touch written";
+    farm.watched(&["--name", "patient", "-d", "sh", "-c", script]).ok();
+    farm.reaches("patient", "RUNNING");
+    let node = Pid::from_raw(farm.node_pid());
+    kill(node, Signal::SIGSTOP).unwrap();
+    fs::write(farm.path("go"), "").unwrap();
+    until("all of it is written", SOON, || farm.path("written").exists().then_some(()));
+    kill(node, Signal::SIGCONT).unwrap();
+    assert_eq!(farm.reaches("patient", "EXITED")["exit"]["code"], 0);
+    let lines: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
+    assert!(farm.raw(&["patient"]) == lines.as_bytes(), "each byte once");
+}
+
+#[test]
+fn many_watchers_come_back_to_a_restarted_zerovisor() {
+    let farm = Farm::new();
+    let names: Vec<String> = (0..30).map(|n| format!("w{n}")).collect();
+    for name in &names {
+        farm.watched(&["--name", name, "--start-secs", "1ms", "-d", "sleep", "1d"]).ok();
+    }
+    farm.kill_node();
+    farm.start_node(&[]);
+    until("all are back", SOON, || {
+        let all = farm.jsonl(&["ps"]);
+        let running = all.iter().filter(|row| row["state"] == "RUNNING").count();
+        (running == names.len()).then_some(())
+    });
+    let all = farm.jsonl(&["ps", "-a"]);
+    assert_eq!(all.len(), names.len(), "none is there twice: {all:?}");
+}
+
+#[test]
+fn events_are_followed_over_a_killed_zerovisor() {
+    let farm = Farm::new();
+    let mut command = farm.ctl_command(&["events", "-f", "-o", "jsonl"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = lines.map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap());
+    farm.watched(&["--name", "before", "true"]).ok();
+    let mut seen: Vec<_> = Vec::new();
+    let mut read_to_the_end_of = |name: &str| {
+        for event in &mut told {
+            seen.push(event["seq"].as_u64().unwrap());
+            if event["name"] == name && event["event"] == "exited" {
+                return;
+            }
+        }
+        panic!("no end of {name}");
+    };
+    read_to_the_end_of("before");
+    farm.kill_node();
+    farm.start_node(&[]);
+    farm.watched(&["--name", "after", "true"]).ok();
+    read_to_the_end_of("after");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "none missed, none twice: {seen:?}");
 }

@@ -104,3 +104,27 @@ fn a_follower_over_a_killed_zerovisor_sees_every_byte_once() {
     watched.end(LONG).ok();
     assert_counted(&farm, "fast", &follower.end(LONG).ok().stdout);
 }
+
+#[test]
+fn a_follower_that_does_not_read_slows_nobody_and_still_sees_everything_later() {
+    let farm = Farm::empty();
+    farm.start_node(&["--log", "none"]);
+    let mut talk = farm.watch_command(&["--name", "talk", "-i", "cat"]);
+    let mut talk = Program::start(talk.stdin(Stdio::piped()));
+    talk.write(b"first\n");
+    farm.wrote("talk", "first");
+    let mut lazy = farm.ctl_command(&["logs", "-f", "--raw", "talk"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = lazy.stdout.take().unwrap();
+    let mut first = [0; 6];
+    stdout.read_exact(&mut first).unwrap();
+    // Far more than pipe, client and link hold together.
+    let much: Vec<u8> = (0..3_000_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+    talk.write(&much);
+    talk.close_stdin();
+    talk.end(LONG).ok();
+    assert_eq!(farm.reaches("talk", "EXITED")["exit"]["code"], 0, "it ended while nobody read");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    assert!(lazy.wait().unwrap().success());
+    assert!(rest == much, "{} bytes of {}", rest.len(), much.len());
+}
