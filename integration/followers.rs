@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::harness::{Farm, LONG, Program, SOON, assert_counted, count, enough, until};
 
 #[test]
@@ -127,4 +130,63 @@ fn a_follower_that_does_not_read_slows_nobody_and_still_sees_everything_later() 
     stdout.read_to_end(&mut rest).unwrap();
     assert!(lazy.wait().unwrap().success());
     assert!(rest == much, "{} bytes of {}", rest.len(), much.len());
+}
+
+/// A program that repeats its input, with its watcher's pid.
+fn talking(farm: &Farm) -> (Program, Pid) {
+    let mut command = farm.watch_command(&["--name", "talk", "-i", "cat"]);
+    let mut talk = Program::start(command.stdin(Stdio::piped()));
+    talk.write(b"one\n");
+    farm.wrote("talk", "one");
+    let watcher = farm.json(&["inspect", "talk"])["processes"][0]["watcher_pid"].as_i64().unwrap();
+    (talk, Pid::from_raw(i32::try_from(watcher).unwrap()))
+}
+
+/// A follower that has read what there is, and the pipe to read on from.
+fn follower_behind_one(farm: &Farm) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
+    let mut child = farm.ctl_command(&["logs", "-f", "talk"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "one\n");
+    (child, lines)
+}
+
+/// The watcher goes on, its program writes more and ends: the follower sees it.
+fn sees_the_rest(
+    watcher: Pid,
+    mut talk: Program,
+    follower: (std::process::Child, BufReader<std::process::ChildStdout>),
+) {
+    kill(watcher, Signal::SIGCONT).unwrap();
+    talk.write(b"two\n");
+    talk.close_stdin();
+    talk.end(SOON).ok();
+    let (mut child, mut lines) = follower;
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "two\n");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_follower_that_came_before_the_watcher_returned_sees_what_it_brings() {
+    let farm = Farm::new();
+    let (talk, watcher) = talking(&farm);
+    kill(watcher, Signal::SIGSTOP).unwrap();
+    farm.kill_node();
+    farm.start_node(&[]);
+    farm.reaches("talk", "UNREACHABLE");
+    let follower = follower_behind_one(&farm);
+    sees_the_rest(watcher, talk, follower);
+}
+
+#[test]
+fn a_follower_goes_on_when_the_watcher_was_away_for_a_while() {
+    let farm = Farm::new();
+    let (talk, watcher) = talking(&farm);
+    let follower = follower_behind_one(&farm);
+    kill(watcher, Signal::SIGSTOP).unwrap();
+    farm.reaches("talk", "UNREACHABLE");
+    sees_the_rest(watcher, talk, follower);
 }
