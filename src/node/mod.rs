@@ -26,6 +26,7 @@ mod scribe;
 mod session;
 mod store;
 mod syncer;
+mod sys;
 pub mod textlog;
 
 use std::sync::{Arc, Mutex};
@@ -87,6 +88,7 @@ pub fn run(cli: &Cli) -> Result<(), NodeError> {
     if let Some(open) = cli.endpoints.iter().find(|endpoint| endpoint.is_tcp() && !cli.insecure) {
         return Err(NodeError::Insecure(open.clone()));
     }
+    sys::keep_freed_memory();
     raise_open_files();
     // The lock first: only its holder may touch a socket in this directory.
     let lock = lock_data_dir(&cli.data)?;
