@@ -12,7 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Names of variables every program of a farm may have; everything else of ours stays here, `ZV_*` above all.
-const PASSED_ON: [&str; 3] = ["PATH", "HOME", "LANG"];
+const PASSED_ON: [&str; 2] = ["HOME", "LANG"];
+/// Where programs are looked for: not where the developer's shell does, whose directories not everybody may search.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a program ended and what it said.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl Program {
     /// A command in `dir`, marked as a member of that farm, with nothing of our own environment that could lead it astray.
     pub(crate) fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().current_dir(dir).env("FARM", dir).stdin(Stdio::null());
+        command.env_clear().current_dir(dir).env("PATH", SYSTEM_PATH).env("FARM", dir).stdin(Stdio::null());
         for name in PASSED_ON {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
