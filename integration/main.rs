@@ -1,1 +1,30 @@
-fn main() {}
+//! Stories told against the real binaries: each test is named after the promise it keeps.
+//!
+//! One farm a test: a temporary directory with a zerovisor, watchers and clients of its own, and nothing left of them afterwards.
+//! Tests wait for facts (`Farm::reaches`, an event, the end of a program), and where there is none to wait for, for a condition with a
+//! deadline (`until`); none of them sleeps.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that meets what it did not expect has failed and says so"
+)]
+
+#[macro_use]
+mod harness;
+
+mod bad_input;
+mod crash;
+mod death;
+mod exits;
+mod followers;
+mod hostile;
+mod input;
+mod lifecycle;
+mod restarts;
+mod service;
+mod streams;
+mod views;
+mod walkthrough;

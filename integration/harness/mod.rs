@@ -1,0 +1,33 @@
+//! What stories are told with: a farm of real programs, and ways to wait for what they do.
+
+mod counting;
+mod farm;
+mod node;
+mod peer;
+mod procs;
+mod run;
+mod wait;
+
+pub(crate) use counting::{assert_counted, count, enough};
+pub(crate) use farm::Farm;
+pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
+pub(crate) use procs::{alive, live_with_argument, parent_of};
+pub(crate) use run::Program;
+pub(crate) use wait::{LONG, SOON, until};
+
+/// Ends a test that cannot be made here, loudly: the line is counted by `make test` and never taken for a success.
+///
+/// It goes past libtest's capture, which keeps what passing tests print, to the real standard error.
+macro_rules! skip {
+    ($($reason:tt)+) => {{
+        $crate::harness::told_skipped(&format!($($reason)+));
+        return;
+    }};
+}
+
+/// Writes the line of a skipped test where nothing captures it.
+pub(crate) fn told_skipped(reason: &str) {
+    use std::io::Write;
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = std::io::stderr().write_all(format!("SKIPPED {name}: {reason}\n").as_bytes());
+}

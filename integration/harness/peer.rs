@@ -1,0 +1,190 @@
+//! A peer written by hand, byte by byte, so that it can say what none of our programs would.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zerovisor_core::fact::State;
+use zerovisor_core::id::Id;
+use zerovisor_core::restart::RestartPolicy;
+use zerovisor_core::signal::Signal;
+use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+use zerovisor_core::units::Timestamp;
+use zerovisor_core::wire::{self, Hello, HostProof, Role, ToNode, ToPeer, VERSIONS, WatcherHello};
+
+/// How long a peer waits for a word.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const MORE: u8 = 1;
+const LONG: u8 = 2;
+
+/// The READY command of a DEALER.
+pub(crate) const READY: &[u8] = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER";
+
+/// The 64 bytes every ZMTP 3 peer begins with.
+pub(crate) fn greeting() -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    (bytes[0], bytes[9], bytes[10]) = (0xff, 0x7f, 3);
+    bytes[12..16].copy_from_slice(b"NULL");
+    bytes
+}
+
+/// Where a zerovisor listens.
+#[derive(Clone, Debug)]
+pub(crate) enum Door {
+    Ipc(PathBuf),
+    Tcp(u16),
+}
+
+trait Stream: Read + Write + Send {
+    fn finish(&self) -> io::Result<()>;
+}
+
+impl Stream for UnixStream {
+    fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Stream for TcpStream {
+    fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// A connection on which anything can be said.
+pub(crate) struct Peer(Box<dyn Stream>);
+
+impl Peer {
+    /// Connects and says nothing.
+    pub(crate) fn silent(door: &Door) -> Peer {
+        match door {
+            Door::Ipc(path) => {
+                let stream = UnixStream::connect(path).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                Peer(Box::new(stream))
+            }
+            Door::Tcp(port) => {
+                let stream = TcpStream::connect(("127.0.0.1", *port)).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                Peer(Box::new(stream))
+            }
+        }
+    }
+
+    /// Connects and shakes hands as a DEALER.
+    pub(crate) fn greeted(door: &Door) -> Peer {
+        let mut peer = Peer::silent(door);
+        peer.bytes(&[&greeting(), READY].concat());
+        let mut theirs = [0; 64];
+        peer.0.read_exact(&mut theirs).unwrap();
+        let (flags, body) = peer.frame().unwrap();
+        assert!(flags & 4 != 0 && body.starts_with(b"\x05READY"), "{body:?}");
+        peer
+    }
+
+    /// Writes bytes; that the other side has closed already is no failure.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes);
+    }
+
+    /// Sends a message.
+    pub(crate) fn say(&mut self, message: &ToNode, payload: Option<&[u8]>) {
+        let header = wire::encode_header(message).unwrap();
+        self.frame_out(if payload.is_some() { MORE } else { 0 }, &header);
+        if let Some(payload) = payload {
+            self.frame_out(0, payload);
+        }
+    }
+
+    /// Sends one frame.
+    pub(crate) fn frame_out(&mut self, flags: u8, body: &[u8]) {
+        let mut bytes = vec![flags | LONG];
+        bytes.extend((body.len() as u64).to_be_bytes());
+        bytes.extend(body);
+        self.bytes(&bytes);
+    }
+
+    /// The next message of the zerovisor; none once it has closed the link.
+    pub(crate) fn hear(&mut self) -> Option<(ToPeer, Vec<u8>)> {
+        let (flags, header) = self.frame().ok()?;
+        let payload = if flags & MORE != 0 { self.frame().ok()?.1 } else { Vec::new() };
+        Some((wire::decode_header(&header).unwrap(), payload))
+    }
+
+    /// Says nothing more and waits until the other side closes.
+    pub(crate) fn meets_its_end(mut self) {
+        let mut rest = [0; 4096];
+        loop {
+            match self.0.read(&mut rest) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
+                Err(error) => panic!("the zerovisor keeps the link: {error}"),
+            }
+        }
+    }
+
+    /// Says that nothing more comes, and waits until the other side closes too.
+    pub(crate) fn hangs_up(self) {
+        let _ = self.0.finish();
+        self.meets_its_end();
+    }
+
+    fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut prefix = [0; 2];
+        self.0.read_exact(&mut prefix)?;
+        let length = if prefix[0] & LONG == 0 {
+            usize::from(prefix[1])
+        } else {
+            let mut rest = [0; 7];
+            self.0.read_exact(&mut rest)?;
+            let high = usize::from(prefix[1]) << 56;
+            rest.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) | high
+        };
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        Ok((prefix[0], body))
+    }
+}
+
+/// A hello in this role.
+pub(crate) fn hello(role: Role) -> ToNode {
+    ToNode::Hello(Hello { versions: VERSIONS, program: "story 1".into(), role })
+}
+
+/// The hello of a new watcher.
+pub(crate) fn watcher_hello(id: Id, secret: u8, name: &str) -> WatcherHello {
+    WatcherHello {
+        id,
+        secret: [secret; 32],
+        welcomed_before: false,
+        spec: spec(name),
+        created_at: Timestamp(1),
+        host: HostProof::default(),
+        first_seq: 1,
+        next_seq: 1,
+        state: State::Running,
+    }
+}
+
+fn spec(name: &str) -> Spec {
+    Spec {
+        name: name.parse().unwrap(),
+        name_given: false,
+        labels: zerovisor_core::name::Labels::default(),
+        command: vec!["story".into()],
+        cwd: "/".into(),
+        env_names: Vec::new(),
+        restart: RestartPolicy::No,
+        start_secs: Duration::from_secs(1),
+        exit_codes: ExitCodes::default(),
+        backoff: "100ms..1m".parse().unwrap(),
+        stop_signal: Signal::TERM,
+        stop_timeout: Duration::from_secs(10),
+        leftovers: Leftovers::Stop,
+        detached: false,
+    }
+}
