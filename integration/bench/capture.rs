@@ -11,15 +11,13 @@ use nix::sys::resource::{UsageWho, getrusage};
 use super::rig::{Rig, head, knob, row, runs};
 
 /// `kid lines|blocks BYTES`: writes so many bytes as 100-byte lines, one write(2) each, or as 64 KiB writes.
-pub fn kid(arguments: &[String]) -> ExitCode {
+pub(crate) fn kid(arguments: &[String]) -> ExitCode {
     let (Some(mode), Some(total)) = (arguments.first(), arguments.get(1).and_then(|n| n.parse::<usize>().ok())) else {
         return ExitCode::from(2);
     };
     let size = if mode == "lines" { 100 } else { 64 << 10 };
     let block: Vec<u8> = (0..size).map(|at| if at % 100 == 99 { b'\n' } else { b'a' + (at % 26) as u8 }).collect();
-    let mut out = File::from(std::os::fd::OwnedFd::from(
-        nix::unistd::dup(std::io::stdout()).expect("standard output can be duplicated"),
-    ));
+    let mut out = File::from(nix::unistd::dup(std::io::stdout()).expect("standard output can be duplicated"));
     let mut left = total;
     while left > 0 {
         let Ok(wrote) = out.write(&block[..size.min(left)]) else { return ExitCode::FAILURE };
@@ -83,7 +81,7 @@ fn zerovisor(mode: &str, bytes: usize, extra: &[&str]) -> Run {
     Run { wall, cpu: children_cpu() - before + (rig.node_cpu() - node_before) }
 }
 
-pub fn measure() {
+pub(crate) fn measure() {
     let bytes = knob("MIB", 512) << 20;
     for (mode, what) in [("blocks", "64 KiB writes"), ("lines", "100-byte writes")] {
         head(&format!("capture of {} MiB in {what}", bytes >> 20));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::rig::{Rig, ZVCTL, children, head, knob, pss_kib, row, runs, wait_until, wakeups};
 
 /// Start to exit of /bin/true: through zvwatch (foreground, exit acknowledged) beside fork, exec and wait.
-pub fn start() {
+pub(crate) fn start() {
     head("start to exit of /bin/true");
     let rig = Rig::start(&["--log", "none"]);
     let (mut bare, mut ours, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
@@ -28,7 +28,7 @@ pub fn start() {
 }
 
 /// From the end of a run to the first instruction of the next, by the clock of the runs themselves.
-pub fn restart() {
+pub(crate) fn restart() {
     head("crash to restart, no backoff");
     let rig = Rig::start(&["--log", "none"]);
     let times = rig.path("times");
@@ -56,7 +56,7 @@ pub fn restart() {
 }
 
 /// A watcher and its guard by their proportional set size, and what one more of them costs the zerovisor.
-pub fn memory() {
+pub(crate) fn memory() {
     head("memory of idle watchers with their guards");
     for many in [1, knob("MANY", 100)] {
         let rig = Rig::start(&["--log", "none"]);
@@ -72,7 +72,7 @@ pub fn memory() {
 }
 
 /// Wake-ups a second of an idle watcher, and CPU of a hundred.
-pub fn idle() {
+pub(crate) fn idle() {
     head("idle");
     let rig = Rig::start(&["--log", "none"]);
     let families = launch(&rig, knob("MANY", 100));
@@ -94,7 +94,7 @@ pub fn idle() {
 }
 
 /// `zvctl ps` with many processes, as a whole command.
-pub fn ps() {
+pub(crate) fn ps() {
     head("zvctl ps");
     let rig = Rig::start(&["--log", "none"]);
     launch(&rig, 200);

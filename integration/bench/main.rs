@@ -3,6 +3,16 @@
 //! `cargo bench --bench budgets [-- PART...]`, parts: capture start restart memory idle ps. Knobs: `RUNS` (5), `MIB` (512: what a capture
 //! writes), `MANY` (100: watchers in the memory part). Prints `what unit min median max`; ratios are formed run by run.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::missing_docs_in_private_items,
+    reason = "a bench reports to a person, and stops where it cannot"
+)]
+
 mod capture;
 mod lives;
 mod rig;

@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub const ZEROVISOR: &str = env!("CARGO_BIN_EXE_zerovisor");
-pub const ZVWATCH: &str = env!("CARGO_BIN_EXE_zvwatch");
-pub const ZVCTL: &str = env!("CARGO_BIN_EXE_zvctl");
+pub(crate) const ZEROVISOR: &str = env!("CARGO_BIN_EXE_zerovisor");
+pub(crate) const ZVWATCH: &str = env!("CARGO_BIN_EXE_zvwatch");
+pub(crate) const ZVCTL: &str = env!("CARGO_BIN_EXE_zvctl");
 
 /// A number from the environment, or its default.
-pub fn knob(name: &str, default: usize) -> usize {
+pub(crate) fn knob(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-pub fn runs() -> usize {
+pub(crate) fn runs() -> usize {
     knob("RUNS", 5)
 }
 
-pub fn head(title: &str) {
+pub(crate) fn head(title: &str) {
     println!("\n# {title}\n{:<52} {:<12} {:>9} {:>9} {:>9}", "what", "unit", "min", "median", "max");
 }
 
 /// One line of the table.
-pub fn row(what: &str, unit: &str, mut values: Vec<f64>) {
+pub(crate) fn row(what: &str, unit: &str, mut values: Vec<f64>) {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     let (min, median, max) = (at(0), at(values.len() / 2), at(values.len().saturating_sub(1)));
@@ -32,13 +32,13 @@ pub fn row(what: &str, unit: &str, mut values: Vec<f64>) {
 }
 
 /// A zerovisor for one measurement.
-pub struct Rig {
-    pub dir: TempDir,
-    pub node: Child,
+pub(crate) struct Rig {
+    pub(crate) dir: TempDir,
+    pub(crate) node: Child,
 }
 
 impl Rig {
-    pub fn start(extra: &[&str]) -> Rig {
+    pub(crate) fn start(extra: &[&str]) -> Rig {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let node = Command::new(ZEROVISOR)
             .args(extra)
@@ -51,27 +51,27 @@ impl Rig {
         rig
     }
 
-    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::null());
         command
     }
 
-    pub fn watch(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn watch(&self, arguments: &[&str]) -> Command {
         self.command(ZVWATCH, arguments)
     }
 
-    pub fn ctl(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Command {
         self.command(ZVCTL, arguments)
     }
 
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
     /// CPU the zerovisor has used so far.
-    pub fn node_cpu(&self) -> Duration {
+    pub(crate) fn node_cpu(&self) -> Duration {
         cpu_of(self.node.id())
     }
 }
@@ -84,7 +84,7 @@ impl Drop for Rig {
 }
 
 /// CPU of all threads of a process, by the scheduler's own count in nanoseconds.
-pub fn cpu_of(pid: u32) -> Duration {
+pub(crate) fn cpu_of(pid: u32) -> Duration {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let of = |path: &Path| {
         let text = std::fs::read_to_string(path.join("schedstat")).unwrap_or_default();
@@ -94,14 +94,14 @@ pub fn cpu_of(pid: u32) -> Duration {
 }
 
 /// Proportional set size of a process in KiB.
-pub fn pss_kib(pid: u32) -> u64 {
+pub(crate) fn pss_kib(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Voluntary and involuntary context switches of all threads of a process: each is a wake-up or a preemption.
-pub fn wakeups(pid: u32) -> u64 {
+pub(crate) fn wakeups(pid: u32) -> u64 {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     let of = |path: &Path| {
         let text = std::fs::read_to_string(path.join("status")).unwrap_or_default();
@@ -112,13 +112,13 @@ pub fn wakeups(pid: u32) -> u64 {
 }
 
 /// Pids of every process whose parent is `pid`.
-pub fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// Waits for a fact, looked at again and again; fails loudly after a minute.
-pub fn wait_until(what: &str, fact: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, fact: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !fact() {
         assert!(Instant::now() < end, "waited a minute in vain: {what}");

@@ -43,12 +43,12 @@ impl Credit {
         self.window
     }
 
-    /// `bytes` were journaled and are about to be acknowledged while `waiting` more had arrived: grows the window when the watcher
-    /// used half of it or more.
+    /// `bytes` were journaled and are about to be acknowledged: grows the window once all of it was used, in acknowledgements of a
+    /// quarter or more, which only a watcher that never pauses gets.
     pub fn on_journaled(&mut self, bytes: u64, pool: &mut Pool) {
         self.since_growth = self.since_growth.saturating_add(bytes);
         let wish = self.window.min(WINDOW_MAX_BYTES - self.window);
-        if bytes >= self.window / 2 && self.since_growth >= self.window && wish > 0 && pool.left >= wish {
+        if bytes >= self.window / 4 && self.since_growth >= self.window && wish > 0 && pool.left >= wish {
             pool.left -= wish;
             self.window += wish;
             self.since_growth = 0;

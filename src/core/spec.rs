@@ -1,5 +1,6 @@
 //! What a process is, as its watcher declares it.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -39,6 +40,12 @@ impl ExitCodes {
 impl Default for ExitCodes {
     fn default() -> ExitCodes {
         ExitCodes(vec![0])
+    }
+}
+
+impl fmt::Display for ExitCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(u8::to_string).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -130,6 +137,7 @@ mod tests {
     #[test]
     fn exit_codes_are_a_list_of_bytes() {
         assert!("0, 2".parse::<ExitCodes>().is_ok_and(|codes| codes.has(2) && !codes.has(1) && !codes.has(-1)));
+        assert_eq!("2, 0".parse::<ExitCodes>().map(|codes| codes.to_string()), Ok("2,0".into()));
         assert!("".parse::<ExitCodes>().is_err());
         assert!("256".parse::<ExitCodes>().is_err());
     }

@@ -393,7 +393,7 @@ pub(crate) async fn establish<S: Send + 'static>(
     let (verdict, fate) = watch::channel(None);
     let (alive, dropped) = mpsc::channel(1);
     let relay =
-        Relay { wire, hop: Wire::Unix(hop.ours), guard, held, verdict, progress: Arc::clone(&progress), dropped };
+        Relay { wire, hop: Wire::unix(hop.ours), guard, held, verdict, progress: Arc::clone(&progress), dropped };
     tokio::spawn(async move {
         relay::run(relay).await;
         drop(seat);

@@ -6,6 +6,7 @@
 //! The zeromq crate is never exposed to a peer: [`zmtp`] says what may pass, [`hop`] how it gets in.
 
 mod bind;
+mod bulk;
 pub mod dial;
 pub mod endpoint;
 pub mod heartbeat;

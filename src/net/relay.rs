@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, timeout};
 
+use super::bulk::{self, Broken};
 use super::link::{Fate, LINGER, LinkError, Progress, is_hang_up};
 use super::wire::Wire;
 use super::zmtp::{Guard, Refusal};
@@ -167,6 +168,19 @@ async fn inbound(wire: &Wire, hop: &Wire, guard: &mut Guard, held: &mut Held) ->
         if let Err(error) = wire.readable().await {
             return LinkError::Failed(error.to_string());
         }
+        // Inside a large frame nothing is left to judge.
+        if held.len == 0 && guard.body_left() >= bulk::WORTH_BYTES && wire.can_splice() && hop.can_splice() {
+            match bulk::carry(wire, hop, guard.body_left(), |_| {}).await {
+                Ok(0) => return LinkError::PeerCutOff,
+                Ok(moved) => guard.moved(moved),
+                Err(Broken::Source(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(Broken::Source(error)) if is_hang_up(&error) => return LinkError::PeerCutOff,
+                Err(Broken::Source(error)) => return LinkError::Failed(error.to_string()),
+                Err(Broken::Sink) => pending().await,
+            }
+            consume_budget().await;
+            continue;
+        }
         let (turn, refusal) = match SCRATCH.with_borrow_mut(|scratch| judge(scratch, wire, hop, guard, held)) {
             Ok(judged) => judged,
             Err(Broken::Source(error)) if is_hang_up(&error) => (Turn::End, None),
@@ -189,12 +203,6 @@ async fn inbound(wire: &Wire, hop: &Wire, guard: &mut Guard, held: &mut Held) ->
             return LinkError::Refused(refusal);
         }
     }
-}
-
-/// Which side failed.
-enum Broken {
-    Source(io::Error),
-    Sink,
 }
 
 fn judge(
@@ -235,14 +243,28 @@ fn pass(sink: &Wire, bytes: &[u8]) -> io::Result<Turn> {
 /// From the crate to the peer; trusted. True once the crate has closed and all is written, false if the peer takes
 /// no more.
 async fn outbound(wire: &Wire, hop: &Wire, progress: &Progress) -> bool {
+    let mut bulk = false;
     loop {
         if hop.readable().await.is_err() {
             return true;
+        }
+        if bulk && wire.can_splice() && hop.can_splice() {
+            match bulk::carry(hop, wire, usize::MAX, |written| progress.add(written)).await {
+                Ok(0) => return true,
+                Ok(moved) => bulk = moved >= SCRATCH_BYTES,
+                Err(Broken::Source(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(Broken::Source(_)) => return true,
+                Err(Broken::Sink) => return false,
+            }
+            consume_budget().await;
+            continue;
         }
         match SCRATCH.with_borrow_mut(|scratch| fetch(scratch, wire, hop)) {
             Ok(Turn::Nothing) => {}
             Ok(Turn::Moved(written, rest)) => {
                 progress.add(written);
+                // A scratch filled to its end: more of the same is likely behind it.
+                bulk = written + rest.len() == SCRATCH_BYTES;
                 if write_counted(wire, &rest, progress).await.is_err() {
                     return false;
                 }

@@ -3,15 +3,22 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::fcntl::{SpliceFFlags, splice};
 use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
+
+const SPLICE_FLAGS: SpliceFFlags = SpliceFFlags::SPLICE_F_NONBLOCK.union(SpliceFFlags::SPLICE_F_MOVE);
 
 /// A dead tcp peer is noticed by the kernel after about 15 + 3 × 5 s even if nobody sends anything.
 const KEEPALIVE_IDLE_SECONDS: u32 = 15;
 const KEEPALIVE_INTERVAL_SECONDS: u32 = 5;
 const KEEPALIVE_PROBES: u32 = 3;
+
+/// Asked for each unix socket; the system cuts it to its own limit (net.core.wmem_max).
+const UNIX_BUFFER_BYTES: usize = 1 << 20;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +72,14 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
+    /// A unix stream with room for as much as the system allows without privilege: twice the default, so that a record of 256 KiB goes
+    /// in one piece.
+    pub(crate) fn unix(stream: UnixStream) -> Self {
+        // Less is less quick, no more.
+        let _ = setsockopt(&stream, sockopt::SndBuf, &UNIX_BUFFER_BYTES);
+        Self::Unix(stream)
+    }
+
     /// THE PLACE FOR ENCRYPTION: a secure handshake takes the tcp stream here, on both sides, before a byte of ZMTP,
     /// and its stream becomes a third kind of `Wire`.
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
@@ -111,6 +126,32 @@ impl Wire {
         match self {
             Self::Unix(stream) => stream.try_write(bytes),
             Self::Tcp(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Whether splice moves its pages: of a unix socket. What is encrypted later must be read anyway.
+    pub(crate) fn can_splice(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(_) => false,
+        }
+    }
+
+    /// Moves at most `limit` bytes from the socket into an empty pipe. 0: the end.
+    pub(crate) fn try_splice_into(&self, pipe: &OwnedFd, limit: usize) -> io::Result<usize> {
+        let splice = |fd: BorrowedFd<'_>| Ok(splice(fd, None, pipe, None, limit, SPLICE_FLAGS)?);
+        match self {
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || splice(stream.as_fd())),
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || splice(stream.as_fd())),
+        }
+    }
+
+    /// Moves at most `limit` bytes from a pipe that has so many into the socket.
+    pub(crate) fn try_splice_from(&self, pipe: &OwnedFd, limit: usize) -> io::Result<usize> {
+        let splice = |fd: BorrowedFd<'_>| Ok(splice(pipe, None, fd, None, limit, SPLICE_FLAGS)?);
+        match self {
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || splice(stream.as_fd())),
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || splice(stream.as_fd())),
         }
     }
 

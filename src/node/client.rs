@@ -316,20 +316,23 @@ async fn act(
         let outcome = match (deed, &target.orders) {
             (Deed::Remove { force }, _) => remove(node, &target, *force).await,
             (_, Some(_)) => order(&target, deed.clone(), payload.cloned()).await,
-            (_, None) => Outcome::Denied(without_watcher(&target, deed)),
+            (_, None) => without_watcher(&target, deed),
         };
         answers.send(Answer::Done { id: target.id, name: target.name, outcome }, None).await?;
     }
     Ok(())
 }
 
-fn without_watcher(target: &Target, deed: &Deed) -> String {
+fn without_watcher(target: &Target, deed: &Deed) -> Outcome {
     let state = *target.state.borrow();
     match (state, deed) {
-        (State::Unreachable, _) => "its watcher cannot be reached".into(),
-        (_, Deed::Start { .. } | Deed::Restart) => format!("it is {state} and has no watcher any more"),
-        (_, Deed::Stop { .. } | Deed::Signal(_) | Deed::Input { .. } | Deed::Remove { .. }) => {
-            format!("it is {state}, not running")
+        (State::Unreachable, _) => Outcome::Denied("its watcher cannot be reached".into()),
+        (_, Deed::Stop { .. }) => Outcome::Already,
+        (_, Deed::Start { .. } | Deed::Restart) => {
+            Outcome::NotRunning(format!("it is {state} and has no watcher any more"))
+        }
+        (_, Deed::Signal(_) | Deed::Input { .. } | Deed::Remove { .. }) => {
+            Outcome::NotRunning(format!("it is {state}"))
         }
     }
 }

@@ -13,6 +13,7 @@
 //! `logs` and `textlog` read it back by cursors of their own. One command: `client` asks `hub` who is meant and hands the order to that
 //! process's link.
 
+mod catchup;
 mod cli;
 mod client;
 mod events;
@@ -25,6 +26,7 @@ mod scribe;
 mod session;
 mod store;
 mod syncer;
+mod sys;
 pub mod textlog;
 
 use std::sync::{Arc, Mutex};
@@ -39,7 +41,7 @@ use zerovisor_core::view::Happening;
 
 pub use cli::{Cli, DEFAULT_ENDPOINT, command};
 use hub::{HubInbox, HubTask};
-use journal::{DataDirLock, LockError, lock_data_dir};
+use journal::{DataDirLock, LockError, LogReader, lock_data_dir};
 use retention::Retention;
 use scribe::{Scribe, Tools, now_us};
 use session::Node;
@@ -86,6 +88,7 @@ pub fn run(cli: &Cli) -> Result<(), NodeError> {
     if let Some(open) = cli.endpoints.iter().find(|endpoint| endpoint.is_tcp() && !cli.insecure) {
         return Err(NodeError::Insecure(open.clone()));
     }
+    sys::keep_freed_memory();
     raise_open_files();
     // The lock first: only its holder may touch a socket in this directory.
     let lock = lock_data_dir(&cli.data)?;
@@ -130,6 +133,7 @@ impl Parts {
         store.sweep();
         let name = cli.name.clone().unwrap_or_else(host_name);
         let (text, text_thread) = start_text(cli, &store)?;
+        render_the_rest(&text, &store);
         let (hub, inbox) = hub::channel();
         let tools = Tools {
             store: store.clone(),
@@ -170,9 +174,28 @@ fn start_text(cli: &Cli, store: &Store) -> Result<(TextLog, Option<JoinHandle<()
         b"-" => Target::Stdout,
         _ => Target::File(cli.log.clone()),
     };
-    let config = TextConfig::new(target, cli.log_size.0, cli.log_keep, store.text_cursor_path());
+    let config = TextConfig {
+        rotate_bytes: cli.log_size.0,
+        keep: cli.log_keep,
+        ..TextConfig::new(target, store.text_cursor_path())
+    };
     let (text, thread) = TextLog::start(config)?;
     Ok((text, Some(thread)))
+}
+
+/// What a zerovisor that was killed had journaled and not yet rendered: the last lines of processes that may never come back.
+fn render_the_rest(text: &TextLog, store: &Store) {
+    if !text.continues() {
+        return;
+    }
+    for meta in store.processes().unwrap_or_default().into_iter().flatten() {
+        let Ok((reader, _)) = LogReader::open(&store.log_dir(meta.id)) else { continue };
+        let last = reader.last().map_or(0, |(seq, _)| seq);
+        if text.rendered_before(meta.id).is_none_or(|rendered| rendered < last) {
+            text.opened(meta.id, meta.name, reader);
+            text.closed(meta.id);
+        }
+    }
 }
 
 fn host_name() -> NodeName {

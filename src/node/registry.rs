@@ -373,3 +373,6 @@ fn resolve(address: &Address, candidates: &[Candidate]) -> Result<Id, Failure> {
         Unresolved::Ambiguous { ref candidates, .. } => Failure::Ambiguous(unresolved.to_string(), candidates.clone()),
     })
 }
+
+#[cfg(test)]
+mod tests;

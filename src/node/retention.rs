@@ -12,6 +12,9 @@ use super::store::Store;
 /// Smallest and largest segment: retention works in whole ones, and each costs an open file while it is written.
 const SEGMENT_BYTES: (u64, u64) = (64 << 10, 64 << 20);
 
+/// Bytes between two points of the index: what a seek may read in vain, and each costs three system calls to write.
+const INDEX_EVERY_BYTES: u64 = 1 << 20;
+
 /// How much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Retention {
@@ -35,7 +38,7 @@ impl Retention {
             segment_bytes: (self.size / 16).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1),
             retain_bytes: Some(self.size),
             retain_age_us: self.age.map(micros),
-            ..LogConfig::default()
+            index_every_bytes: INDEX_EVERY_BYTES,
         }
     }
 }

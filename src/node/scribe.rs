@@ -23,11 +23,13 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Happening, Story};
 use zerovisor_core::wire;
 
+use super::catchup::{self, Untold};
 use super::hub::Hub;
 use super::journal::{LogReader, SegmentLog};
 use super::retention::{Retention, Sweep};
 use super::store::{ProcessLogs, Store, StoreError, stored, stored_event};
 use super::syncer::{SYNC_INTERVAL, SyncMode, Syncer};
+use super::sys;
 use super::textlog::TextLog;
 
 /// Payload bytes one batch takes from the queue at most, so that acknowledgements keep coming under load.
@@ -229,7 +231,7 @@ pub(super) fn start(tools: Tools) -> Result<(Scribe, JoinHandle<()>), StoreError
     let (work, queue) = channel();
     let syncer = Syncer::start(tools.sync)?;
     let sweep = Sweep::new(tools.retention);
-    let thread = Thread {
+    let mut thread = Thread {
         tools,
         syncer,
         sweep,
@@ -238,10 +240,16 @@ pub(super) fn start(tools: Tools) -> Result<(Scribe, JoinHandle<()>), StoreError
         events_written,
         open: HashMap::new(),
         failing: None,
+        written_bytes: 0,
+        written_at_look: 0,
+        holds_free_memory: false,
         unsynced: HashSet::new(),
         sync_at: None,
         retain_at: Instant::now() + RETENTION_EVERY,
     };
+    for Untold { at, about, what } in catchup::untold(&thread.tools.store, &thread.events)? {
+        thread.event(at, Some(about), what);
+    }
     let thread = std::thread::Builder::new().name("zv-scribe".into()).spawn(move || thread.run(&queue));
     let thread =
         thread.map_err(|source| StoreError::Io { doing: "start a thread for", path: "the journal".into(), source })?;
@@ -268,6 +276,9 @@ struct Thread {
     events_written: watch::Sender<u64>,
     open: HashMap<Id, Process>,
     failing: Option<String>,
+    written_bytes: u64,
+    written_at_look: u64,
+    holds_free_memory: bool,
     unsynced: HashSet<Id>,
     sync_at: Option<Instant>,
     retain_at: Instant,
@@ -297,6 +308,7 @@ impl Thread {
     fn keep_house(&mut self, now: Instant) -> Duration {
         if now >= self.retain_at {
             self.retain();
+            self.release_memory();
             self.retain_at = now + RETENTION_EVERY;
         }
         if !self.unsynced.is_empty() && self.tools.sync != SyncMode::None {
@@ -385,6 +397,7 @@ impl Thread {
     }
 
     fn after_write(&mut self, id: Id, seq: u64, (bytes, records): (u64, usize), facts: Vec<(Head, Fact)>) {
+        self.written_bytes += bytes;
         if self.failing.take().is_some() {
             tracing::info!("the journal is written again");
             self.event(Timestamp(now_us()), None, Happening::JournalRecovered);
@@ -451,7 +464,7 @@ impl Thread {
             }
             Work::Close { id } => self.close(id),
             Work::Remove { id, reply } => {
-                self.close(id);
+                self.open.remove(&id);
                 self.tools.text.removed(id);
                 let _ = reply.send(self.tools.store.remove(id));
             }
@@ -519,6 +532,16 @@ impl Thread {
             Some(process) => of(&process.logs.log),
             None => self.tools.store.open_process(id).map_or(Sizes::default(), |logs| of(&logs.log)),
         }
+    }
+
+    /// Memory that a busy time has left free goes back once a whole round has been quiet.
+    fn release_memory(&mut self) {
+        let quiet = self.written_bytes == self.written_at_look;
+        if quiet && self.holds_free_memory {
+            sys::give_memory_back();
+        }
+        self.holds_free_memory = !quiet;
+        self.written_at_look = self.written_bytes;
     }
 
     fn retain(&mut self) {

@@ -25,6 +25,9 @@ use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkErro
 /// How long a link may take to say hello once its handshake is done.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
+/// One part in so many of a window may be journaled before it is acknowledged, while more is coming.
+const ACK_SHARE: u64 = 4;
+
 /// What every link of this node needs.
 #[derive(Clone)]
 pub(super) struct Node {
@@ -122,6 +125,7 @@ impl Node {
             credit: Credit::default(),
             heartbeat: Heartbeat::new(Instant::now()),
             unjournaled: Unjournaled::default(),
+            acknowledged: Acknowledged::default(),
             farewell: false,
             next_order: 1,
             waiting: HashMap::new(),
@@ -194,12 +198,20 @@ impl Unjournaled {
     }
 }
 
+/// What is journaled and not yet acknowledged.
+#[derive(Debug, Default)]
+struct Acknowledged {
+    seq: u64,
+    held_back: u64,
+}
+
 struct WatcherLink<'a> {
     node: &'a Node,
     id: Id,
     credit: Credit,
     heartbeat: Heartbeat,
     unjournaled: Unjournaled,
+    acknowledged: Acknowledged,
     farewell: bool,
     next_order: u64,
     waiting: HashMap<u64, oneshot::Sender<Outcome>>,
@@ -283,26 +295,34 @@ impl WatcherLink<'_> {
         Ok(())
     }
 
-    /// Acknowledges what is journaled: all receipts that wait, in one message.
+    /// Acknowledges what is journaled: all receipts that wait, in one message. While more is on its way to the journal, and the watcher
+    /// has most of its window left, the acknowledgement waits for the receipt of that: each costs as much as a small record.
     async fn on_receipt(
         &mut self,
         first: Receipt,
         more: &mut mpsc::UnboundedReceiver<Receipt>,
         tx: &mut LinkTx,
     ) -> Result<(), SessionError> {
-        let (mut last, mut journaled, mut next) = (0, 0, Some(first));
+        let mut next = Some(first);
         while let Some(receipt) = next {
             match receipt {
                 Receipt::Journaled { seq, bytes, records } => {
-                    (last, journaled) = (seq, journaled + bytes);
+                    self.acknowledged.seq = seq;
+                    self.acknowledged.held_back += bytes;
                     self.unjournaled.take(bytes, records);
                 }
                 Receipt::Broken(why) => return Err(SessionError::Journal(why.to_string())),
             }
             next = more.try_recv().ok();
         }
+        let journaled = self.acknowledged.held_back;
+        if self.unjournaled.records > 0 && journaled < self.credit.window() / ACK_SHARE {
+            return Ok(());
+        }
+        self.acknowledged.held_back = 0;
         self.credit.on_journaled(journaled, &mut self.node.pool.lock().unwrap_or_else(PoisonError::into_inner));
-        send(tx, &ToPeer::Ack { seq: last, window_bytes: self.credit.window() }, None).await
+        let ack = ToPeer::Ack { seq: self.acknowledged.seq, window_bytes: self.credit.window() };
+        send(tx, &ack, None).await
     }
 
     async fn on_order(&mut self, call: OrderCall, tx: &mut LinkTx) -> Result<(), SessionError> {

@@ -373,7 +373,7 @@ impl Session {
     }
 
     fn send_input(&mut self, bytes: Bytes, eof: bool) -> Outcome {
-        let Some(input) = self.process.input() else { return Outcome::Denied(Denial::NotRunning.to_string()) };
+        let Some(input) = self.process.input() else { return Outcome::NotRunning(Denial::NotRunning.to_string()) };
         match input.offer(bytes, eof) {
             Ok(()) => {
                 self.write_input();
@@ -480,6 +480,7 @@ fn outcome(verdict: Verdict) -> Outcome {
     match verdict {
         Verdict::Accepted => Outcome::Done,
         Verdict::Already => Outcome::Already,
+        Verdict::Denied(denial @ (Denial::NotRunning | Denial::Ending)) => Outcome::NotRunning(denial.to_string()),
         Verdict::Denied(denial) => Outcome::Denied(denial.to_string()),
     }
 }

@@ -131,6 +131,8 @@ pub enum Outcome {
     Already,
     /// It cannot be: why, in one line.
     Denied(String),
+    /// It cannot be, because nothing runs, or nobody is there to do it: why, in one line.
+    NotRunning(String),
 }
 
 /// A question of a client.

@@ -82,6 +82,10 @@ impl SyncWork {
     }
 }
 
+/// One that was removed meanwhile has nothing left to lose.
 fn sync_dir(dir: &Path) -> Result<(), JournalError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| JournalError::io("sync", dir, e))
+    match File::open(dir).and_then(|d| d.sync_all()) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(|e| JournalError::io("sync", dir, e)),
+    }
 }

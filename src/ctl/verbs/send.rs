@@ -1,0 +1,97 @@
+//! `zvctl send`
+
+use std::io::{self, IsTerminal, Read};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use zerovisor_core::address::Selection;
+use zerovisor_core::view::Nodes;
+use zerovisor_core::wire::{Ask, Deed, INPUT_MAX_BYTES};
+
+use super::Asker;
+use super::deed::{Words, gather_one, tell};
+use crate::ctl::cli::Send;
+use crate::ctl::client::{Client, Wake};
+use crate::ctl::error::CtlError;
+
+const WORDS: Words = Words { to_do: "write to", done: "written to", already: "written to" };
+
+/// Writes to a process's standard input.
+///
+/// # Errors
+/// It was not written, or not all of it.
+pub async fn run(asker: &Asker, args: &Send) -> Result<(), CtlError> {
+    let dash = args.text.len() == 1 && args.text[0] == "-";
+    let piped = args.text.is_empty() && !io::stdin().is_terminal();
+    let mut client = asker.client().await?;
+    if dash || piped {
+        return pipe(asker, &mut client, args).await;
+    }
+    if args.text.is_empty() && !args.eof {
+        return Err(CtlError::Usage("nothing to send: give TEXT, or - for standard input, or --eof".into()));
+    }
+    let end = if args.no_newline || args.text.is_empty() { "" } else { "\n" };
+    let input = Bytes::from(args.text.join(" ") + end);
+    let mut rest = input;
+    loop {
+        let piece = rest.split_to(rest.len().min(INPUT_MAX_BYTES));
+        put(asker, &mut client, args, piece, args.eof && rest.is_empty()).await?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// One piece, and its answer before the next: so they stay in order, and a process that does not read holds us up as a pipe would.
+async fn put(asker: &Asker, client: &mut Client, args: &Send, piece: Bytes, eof: bool) -> Result<(), CtlError> {
+    let select = Selection { addresses: vec![args.name.clone()], labels: Vec::new() };
+    let ask = Ask::Do { select: select.clone(), deed: Deed::Input { eof } };
+    let reply = match client.deliver(ask, piece).await {
+        Ok(reply) => Ok(reply),
+        Err(CtlError::Failed(failure)) => Err(failure),
+        Err(error) => return Err(error),
+    };
+    let (fates, nodes): (_, Nodes) = gather_one(&select, reply);
+    tell(asker, &fates, &nodes, WORDS)
+}
+
+async fn pipe(asker: &Asker, client: &mut Client, args: &Send) -> Result<(), CtlError> {
+    let mut pieces = read_stdin();
+    loop {
+        // Reading may take hours; the link is kept meanwhile.
+        let piece = loop {
+            let wake: Wake = tokio::select! {
+                piece = pieces.recv() => break piece,
+                wake = client.wake() => wake,
+            };
+            client.on(wake).await?;
+        };
+        match piece {
+            Some(Ok(piece)) => put(asker, client, args, piece, false).await?,
+            Some(Err(error)) => return Err(CtlError::io("read standard input", error)),
+            None if args.eof => return put(asker, client, args, Bytes::new(), true).await,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// A thread that reads standard input, a piece ahead of the link.
+fn read_stdin() -> mpsc::Receiver<io::Result<Bytes>> {
+    let (send, pieces) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; INPUT_MAX_BYTES];
+        loop {
+            let piece = match io::stdin().lock().read(&mut buffer) {
+                Ok(0) => return,
+                Ok(read) => Ok(Bytes::copy_from_slice(&buffer[..read])),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let failed = piece.is_err();
+            if send.blocking_send(piece).is_err() || failed {
+                return;
+            }
+        }
+    });
+    pieces
+}

@@ -1,0 +1,352 @@
+//! `zvctl why`: from what is known about a process, the sentence a person would say.
+
+use std::time::Duration;
+
+use zerovisor_core::exit::{Exit, ExitReport};
+use zerovisor_core::fact::{Cause, Fact, Gap, State};
+use zerovisor_core::restart::RestartPolicy;
+use zerovisor_core::units::{Span, Timestamp};
+use zerovisor_core::view::Detail;
+
+use super::when::rfc3339;
+
+/// Why a process is in its state, in a sentence or two; `now` is for spans. Foreign text in it is not yet made safe.
+pub fn why(detail: &Detail, now: Timestamp) -> String {
+    let row = &detail.row;
+    let because = match row.state {
+        State::Waiting => format!("waits for a command: zvctl start {} -- COMMAND gives it one.", row.name),
+        State::Starting => starting(detail, now),
+        State::Running => running(detail, now),
+        State::Backoff => backoff(detail, now),
+        State::Stopping => stopping(detail),
+        State::Stopped => stopped(detail),
+        State::Exited => exited(detail),
+        State::Fatal => fatal(detail),
+        State::Lost => lost(detail),
+        State::Unreachable => unreachable(detail),
+    };
+    format!("{} ({}) {because}{}", row.name, row.state, missing(detail))
+}
+
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", Span(Duration::from_secs(now.since(at).as_secs().max(1))))
+}
+
+fn pid(detail: &Detail) -> String {
+    detail.row.pid.map_or_else(String::new, |pid| format!(", pid {pid}"))
+}
+
+/// The latest fact that says something, with its time.
+fn latest<T>(detail: &Detail, pick: impl Fn(&Fact) -> Option<T>) -> Option<(Timestamp, T)> {
+    detail.facts.iter().rev().find_map(|(at, fact)| pick(fact).map(|found| (*at, found)))
+}
+
+fn starting(detail: &Detail, now: Timestamp) -> String {
+    let begun = detail.row.started_at.map_or_else(String::new, |at| format!(" {}", ago(at, now)));
+    let steady = Span(detail.spec.start_secs);
+    format!("began run {}{begun}{}; it counts as running once it has lived for {steady}.", detail.row.run, pid(detail))
+}
+
+fn running(detail: &Detail, now: Timestamp) -> String {
+    let row = &detail.row;
+    let since = row.started_at.map_or_else(String::new, |at| format!(" since {} ({})", rfc3339(at), ago(at, now)));
+    let before = match (&detail.report, row.restarts) {
+        (Some(report), 1..) => format!(" Restarted {}; the run before: {}.", times(row.restarts), end(report)),
+        (Some(_) | None, _) => String::new(),
+    };
+    format!("runs{since}: run {}{}.{before}", row.run, pid(detail))
+}
+
+fn times(count: u32) -> String {
+    match count {
+        1 => "once".into(),
+        2 => "twice".into(),
+        _ => format!("{count} times"),
+    }
+}
+
+/// How a run ended, as the end of a sentence.
+fn end(report: &ExitReport) -> String {
+    let lived = Span(report.runtime);
+    let at = rfc3339(report.ended_at);
+    match (report.oom, report.exit) {
+        (Some(true), _) => {
+            format!("the kernel killed it for want of memory at {at}, after {lived}")
+        }
+        (_, Exit::Code(0)) => format!("it ended by itself with exit code 0 at {at}, after {lived}"),
+        (_, Exit::Code(code)) => format!("it failed with exit code {code} at {at}, after {lived}"),
+        (_, Exit::Signal { signal, core }) => {
+            let core = if core { " and left a core dump" } else { "" };
+            format!("{signal} ended it{core} at {at}, after {lived}")
+        }
+    }
+}
+
+fn last_end(detail: &Detail) -> String {
+    match (&detail.spawn_failure, &detail.report) {
+        (Some(failure), _) => format!("it could not start: {}", failure.message),
+        (None, Some(report)) => end(report),
+        (None, None) => "how its last run ended is not known".into(),
+    }
+}
+
+fn backoff(detail: &Detail, now: Timestamp) -> String {
+    let planned =
+        latest(
+            detail,
+            |fact| if let Fact::Backoff { delay, failures } = fact { Some((*delay, *failures)) } else { None },
+        );
+    let next = planned.map_or_else(String::new, |(at, (delay, failures))| {
+        let left = at.plus(delay).since(now);
+        let when = if left.is_zero() { "now".into() } else { format!("in {}", Span(left)) };
+        format!(" It starts again {when}; failed runs in a row: {failures} (--restart {}).", detail.spec.restart)
+    });
+    format!("is between two runs: {}.{next}", last_end(detail))
+}
+
+fn cause(detail: &Detail) -> Option<(Timestamp, Cause)> {
+    let run = detail.row.run;
+    latest(detail, |fact| {
+        if let Fact::Stopping { run: stopped, cause } = fact
+            && *stopped == run
+        {
+            Some(cause.clone())
+        } else {
+            None
+        }
+    })
+}
+
+fn was_killed(detail: &Detail) -> bool {
+    let run = detail.row.run;
+    latest(detail, |fact| matches!(fact, Fact::Killed { run: killed } if *killed == run).then_some(())).is_some()
+}
+
+fn stopping(detail: &Detail) -> String {
+    let spec = &detail.spec;
+    match cause(detail) {
+        Some(_) if was_killed(detail) => "is being killed; its processes have not all ended yet.".into(),
+        Some((at, cause)) => format!(
+            "is being stopped {cause} since {}: it got {} and is killed when it has not ended within {}.",
+            rfc3339(at),
+            spec.stop_signal,
+            Span(spec.stop_timeout)
+        ),
+        None => "ended its main process, and what that left running is being ended.".into(),
+    }
+}
+
+fn stopped(detail: &Detail) -> String {
+    let by = match cause(detail) {
+        Some((at, cause)) => format!("was stopped {cause} at {}", rfc3339(at)),
+        None => "was stopped".into(),
+    };
+    let killed = if was_killed(detail) { "; it did not end in time, so all of it was killed" } else { "" };
+    let how = detail.report.as_ref().map_or_else(String::new, |report| format!(": {}", end(report)));
+    format!("{by}{how}{killed}. It is not restarted: zvctl start {} does that.", detail.row.name)
+}
+
+fn exited(detail: &Detail) -> String {
+    let policy = match (detail.spec.restart, detail.row.exit.and_then(|exit| exit.code)) {
+        (RestartPolicy::No, _) => " It is not restarted (--restart no).".to_owned(),
+        (RestartPolicy::OnFailure(_), Some(code)) if detail.spec.exit_codes.has(code) => {
+            " That counts as success, so it is not restarted (--restart on-failure).".into()
+        }
+        (RestartPolicy::OnFailure(_) | RestartPolicy::Always, _) => String::new(),
+    };
+    format!("is over: {}.{policy}", last_end(detail))
+}
+
+fn fatal(detail: &Detail) -> String {
+    let given_up = latest(detail, |fact| if let Fact::Fatal { why } = fact { Some(why.clone()) } else { None });
+    match (&detail.spawn_failure, given_up) {
+        (Some(failure), _) => {
+            format!("could not start: {}. Set that right, then zvctl start {}.", failure.message, detail.row.name)
+        }
+        (None, Some((at, why))) => {
+            format!("was given up at {}: {why}. Its last run: {}.", rfc3339(at), last_end(detail))
+        }
+        (None, None) => format!("was given up. Its last run: {}.", last_end(detail)),
+    }
+}
+
+fn last_known(detail: &Detail) -> String {
+    detail
+        .facts
+        .last()
+        .map_or_else(String::new, |(at, fact)| format!(" The last thing known, at {}: {fact}.", rfc3339(*at)))
+}
+
+fn lost(detail: &Detail) -> String {
+    let watcher = detail.watcher_pid;
+    let known = last_known(detail);
+    format!(
+        "lost its watcher (pid {watcher}), which died without a word; its processes were killed with it, and how they ended is not known.{known}"
+    )
+}
+
+fn unreachable(detail: &Detail) -> String {
+    let silent = detail.row.silent.map_or_else(|| "some time".into(), |span| Span(span).to_string());
+    let (watcher, known) = (detail.watcher_pid, last_known(detail));
+    format!(
+        "has not been heard of for {silent}: its watcher (pid {watcher}) does not answer, and the process may well live.{known}"
+    )
+}
+
+fn missing(detail: &Detail) -> String {
+    let gap = |fact: &Fact| if let Fact::Gap(gap) = fact { Some(Gap::clone(gap)) } else { None };
+    match (detail.gaps, latest(detail, gap)) {
+        (0, _) => String::new(),
+        (1, Some((_, gap))) => format!(" A stretch of its output is missing: {gap}."),
+        (many, Some((_, gap))) => format!(" {many} stretches of its output are missing, the last: {gap}."),
+        (many, None) => format!(" Stretches of its output are missing: {many}."),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use zerovisor_core::exit::{SpawnFailure, SpawnFault, Usage};
+    use zerovisor_core::fact::GapReason;
+    use zerovisor_core::signal::Signal;
+    use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+    use zerovisor_core::view::ExitSummary;
+
+    use super::*;
+    use crate::ctl::json::tests::row;
+
+    pub(in crate::ctl) fn detail(state: State) -> Detail {
+        let mut row = row("web", state);
+        row.started_at = Some(Timestamp(100_000_000));
+        let spec = Spec {
+            name: row.name.clone(),
+            name_given: true,
+            labels: row.labels.clone(),
+            command: row.command.clone(),
+            cwd: "/".into(),
+            env_names: vec![],
+            restart: RestartPolicy::No,
+            start_secs: Duration::from_secs(1),
+            exit_codes: ExitCodes::default(),
+            backoff: "100ms..30s".parse().unwrap(),
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(10),
+            leftovers: Leftovers::Stop,
+            detached: true,
+        };
+        Detail {
+            row,
+            spec,
+            created_at: Timestamp(0),
+            watcher_pid: 99,
+            report: None,
+            spawn_failure: None,
+            gaps: 0,
+            journal_first_seq: 1,
+            journal_last_seq: 9,
+            journal_bytes: 1000,
+            facts: vec![],
+        }
+    }
+
+    fn ended(exit: Exit, oom: bool) -> Option<ExitReport> {
+        Some(ExitReport {
+            exit,
+            oom: Some(oom),
+            started_at: Timestamp(100_000_000),
+            ended_at: Timestamp(105_000_000),
+            runtime: Duration::from_secs(5),
+            usage: Usage::default(),
+            restarts: 0,
+        })
+    }
+
+    fn said(change: impl FnOnce(&mut Detail), state: State) -> String {
+        let mut detail = detail(state);
+        change(&mut detail);
+        why(&detail, Timestamp(110_000_000))
+    }
+
+    #[track_caller]
+    fn says(text: &str, parts: &[&str]) {
+        assert!(!text.contains('\n') && text.ends_with('.'), "{text}");
+        for part in parts {
+            assert!(text.contains(part), "'{part}' in: {text}");
+        }
+    }
+
+    const STOPPING: Fact = Fact::Stopping { run: 1, cause: Cause::Operator };
+
+    #[test]
+    fn live_states_say_what_is_going_on() {
+        says(&said(|_| {}, State::Waiting), &["waits for a command", "zvctl start web -- COMMAND"]);
+        says(&said(|_| {}, State::Starting), &["began run 1 10s ago, pid 4321", "once it has lived for 1s"]);
+        let restarted = |d: &mut Detail| (d.row.restarts, d.report) = (2, ended(Exit::Code(3), false));
+        says(&said(restarted, State::Running), &["runs since", "Restarted twice", "failed with exit code 3"]);
+        let again = |d: &mut Detail| {
+            d.report = ended(Exit::Code(1), false);
+            d.facts = vec![(Timestamp(105_000_000), Fact::Backoff { delay: Duration::from_secs(8), failures: 2 })];
+        };
+        says(&said(again, State::Backoff), &["failed with exit code 1", "starts again in 3s", "in a row: 2"]);
+        says(&said(|d| d.facts = vec![(Timestamp(1), STOPPING)], State::Stopping), &["by an operator", "within 10s"]);
+        let killed = |d: &mut Detail| d.facts = vec![(Timestamp(1), STOPPING), (Timestamp(2), Fact::Killed { run: 1 })];
+        says(&said(killed, State::Stopping), &["being killed"]);
+        says(&said(|_| {}, State::Stopping), &["ended its main process"]);
+    }
+
+    #[test]
+    fn ended_states_say_how() {
+        let end = |exit, oom| move |d: &mut Detail| d.report = ended(exit, oom);
+        let killed = Exit::Signal { signal: Signal::KILL, core: false };
+        says(&said(end(Exit::Code(0), false), State::Exited), &["ended by itself with exit code 0", "--restart no"]);
+        says(&said(end(killed, false), State::Exited), &["SIGKILL ended it"]);
+        says(&said(end(killed, true), State::Exited), &["killed it for want of memory"]);
+        let success = |d: &mut Detail| {
+            d.report = ended(Exit::Code(0), false);
+            d.row.exit = Some(ExitSummary { code: Some(0), signal: None, oom: None });
+            d.spec.restart = RestartPolicy::OnFailure(3);
+        };
+        says(&said(success, State::Exited), &["counts as success"]);
+        let stopped = |d: &mut Detail| {
+            d.facts = vec![(Timestamp(1), STOPPING)];
+            d.report = ended(Exit::Signal { signal: Signal::TERM, core: false }, false);
+        };
+        says(&said(stopped, State::Stopped), &["was stopped by an operator", "SIGTERM ended it", "zvctl start web"]);
+        let earlier = |d: &mut Detail| (d.row.run, d.facts) = (2, vec![(Timestamp(1), STOPPING)]);
+        assert!(!said(earlier, State::Stopped).contains("operator"), "that was another run");
+    }
+
+    #[test]
+    fn what_failed_is_told_with_its_reason() {
+        let failure = SpawnFailure { fault: SpawnFault::NotFound, message: "cannot run 'x': no such file".into() };
+        let exec = |d: &mut Detail| d.spawn_failure = Some(failure);
+        says(&said(exec, State::Fatal), &["could not start: cannot run 'x'", "zvctl start web"]);
+        let gave_up = |d: &mut Detail| {
+            d.report = ended(Exit::Code(1), false);
+            d.facts = vec![(Timestamp(1), Fact::Fatal { why: "failed 3 times in a row".into() })];
+        };
+        says(&said(gave_up, State::Fatal), &["given up at", "failed 3 times", "exit code 1"]);
+        let last = |d: &mut Detail| d.facts = vec![(Timestamp(1), Fact::Started { run: 1, pid: 5 })];
+        says(&said(last, State::Lost), &["pid 99", "died without a word", "started, pid 5"]);
+        let silent = |d: &mut Detail| d.row.silent = Some(Duration::from_secs(12));
+        says(&said(silent, State::Unreachable), &["not been heard of for 12s", "may well live"]);
+    }
+
+    #[test]
+    fn gaps_are_told_in_every_state() {
+        let gap = Gap {
+            first_seq: 1,
+            bytes: Some(1 << 20),
+            lines: Some(20),
+            since: Timestamp(1),
+            until: Timestamp(2),
+            reason: GapReason::Offline,
+        };
+        let with = |gaps| {
+            let gap = gap.clone();
+            move |d: &mut Detail| (d.gaps, d.facts) = (gaps, vec![(Timestamp(2), Fact::Gap(gap))])
+        };
+        says(&said(with(1), State::Running), &["A stretch of its output is missing: 1.0 MiB of output (20 lines)"]);
+        says(&said(with(3), State::Exited), &["3 stretches of its output are missing"]);
+        says(&said(|d| d.gaps = 2, State::Exited), &["missing: 2"]);
+    }
+}

@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use zerovisor_core::name::Labels;
+use zerovisor_core::signal::Signal;
+use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+use zerovisor_core::wire::HostProof;
+
+use super::*;
+
+fn hello(id: u8, name: &str, given: bool) -> WatcherHello {
+    let spec = Spec {
+        name: name.parse().unwrap(),
+        name_given: given,
+        labels: Labels::new([format!("app={name}").parse().unwrap()]).unwrap(),
+        command: vec![name.into()],
+        cwd: "/".into(),
+        env_names: vec![],
+        restart: zerovisor_core::restart::RestartPolicy::No,
+        start_secs: Duration::from_secs(1),
+        exit_codes: ExitCodes::default(),
+        backoff: "0..0".parse().unwrap(),
+        stop_signal: Signal::TERM,
+        stop_timeout: Duration::from_secs(10),
+        leftovers: Leftovers::Stop,
+        detached: true,
+    };
+    WatcherHello {
+        id: Id::from_random([id; 16]),
+        secret: [id; 32],
+        welcomed_before: false,
+        spec,
+        created_at: Timestamp(1),
+        host: HostProof::default(),
+        first_seq: 1,
+        next_seq: 1,
+        state: State::Starting,
+    }
+}
+
+fn registry() -> Registry {
+    Registry::new("n1".parse().unwrap())
+}
+
+/// Declares and keeps the link open: the receiver must live as long as the link.
+fn declare(registry: &mut Registry, hello: &WatcherHello) -> Result<(u64, Change), Refusal> {
+    registry.declare(hello, true, mpsc::channel(1).0)
+}
+
+fn name_of(registry: &Registry, id: u8) -> &str {
+    registry.get(Id::from_random([id; 16])).unwrap().meta.name.as_str()
+}
+
+fn state_of(registry: &Registry, id: u8) -> State {
+    registry.get(Id::from_random([id; 16])).unwrap().shown_state()
+}
+
+#[test]
+fn a_given_name_that_a_live_process_holds_is_refused_and_a_default_one_is_extended() {
+    let mut all = registry();
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    let refused = declare(&mut all, &hello(2, "web", true)).unwrap_err();
+    assert!(matches!(refused, Refusal::NameTaken { ref holder, .. } if holder == "01010101"), "{refused}");
+    assert!(all.get(Id::from_random([2; 16])).is_none(), "a refused watcher leaves no trace");
+    declare(&mut all, &hello(3, "web", false)).unwrap();
+    assert_eq!(name_of(&all, 3), "web~03030303");
+}
+
+#[test]
+fn a_clash_met_on_reconnect_extends_even_a_given_name() {
+    let mut all = registry();
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    let late = WatcherHello { welcomed_before: true, ..hello(2, "web", true) };
+    declare(&mut all, &late).unwrap();
+    assert_eq!(name_of(&all, 2), "web~02020202");
+}
+
+#[test]
+fn the_name_of_an_ended_process_is_free() {
+    let mut all = registry();
+    let (generation, _) = declare(&mut all, &hello(1, "web", true)).unwrap();
+    let id = Id::from_random([1; 16]);
+    all.tell(id, Timestamp(2), &Fact::Exited, Instant::now());
+    assert_eq!(all.unlink(id, generation, true, Instant::now(), None), None);
+    assert!(declare(&mut all, &hello(2, "web", true)).is_ok());
+}
+
+#[test]
+fn an_id_is_bound_to_the_secret_of_its_first_hello() {
+    let mut all = registry();
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    let thief = WatcherHello { secret: [9; 32], ..hello(1, "web", true) };
+    assert!(matches!(declare(&mut all, &thief), Err(Refusal::NotYours(_))));
+}
+
+#[test]
+fn only_proof_makes_a_silent_watcher_lost() {
+    let mut all = registry();
+    let id = Id::from_random([1; 16]);
+    let now = Instant::now();
+    let (first, _) = declare(&mut all, &hello(1, "web", true)).unwrap();
+    all.tell(id, Timestamp(2), &Fact::Started { run: 1, pid: 7 }, now);
+    let (second, change) = declare(&mut all, &hello(1, "web", true)).unwrap();
+    assert_eq!(change, Change::Returned);
+    assert_eq!(all.unlink(id, first, false, now, Some(false)), None, "an older link says nothing");
+    assert_eq!(all.unlink(id, second, false, now, None), Some(Change::Unreachable));
+    assert_eq!(state_of(&all, 1), State::Unreachable);
+    assert_eq!(all.unreachable(), [id]);
+    assert_eq!(all.bury(id), Some(Change::Lost));
+    assert_eq!(state_of(&all, 1), State::Lost);
+    let row = &all.rows(&Selection::default(), true, now, Timestamp(9)).unwrap()[0];
+    assert_eq!((row.run, row.pid), (1, None), "the last that is known stays, but no pid");
+}
+
+#[test]
+fn what_a_restart_finds_on_disk_is_unreachable_until_heard_of() {
+    let mut all = registry();
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    let meta = all.forget(Id::from_random([1; 16])).unwrap().meta;
+    let mut again = registry();
+    let mut story = Story::default();
+    story.tell(Timestamp(3), &Fact::Steady { run: 1 });
+    again.restore(meta.clone(), story.clone(), Instant::now());
+    assert_eq!(state_of(&again, 1), State::Unreachable);
+    story.tell(Timestamp(4), &Fact::Stopped);
+    again.restore(meta, story, Instant::now());
+    assert_eq!(state_of(&again, 1), State::Stopped, "what had ended has ended");
+}
+
+#[test]
+fn selections_mean_each_process_once() {
+    let mut all = registry();
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    declare(&mut all, &hello(2, "db", true)).unwrap();
+    let select = Selection { addresses: vec!["web".parse().unwrap()], labels: vec!["app=web".parse().unwrap()] };
+    assert_eq!(all.select(&select).unwrap().len(), 1);
+    assert_eq!(all.select(&Selection::default()).unwrap().len(), 2);
+    let unknown = Selection { addresses: vec!["nope".parse().unwrap()], labels: vec![] };
+    assert!(matches!(all.select(&unknown), Err(Failure::Unknown(_))));
+}
