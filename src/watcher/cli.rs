@@ -17,6 +17,7 @@ use zerovisor_core::units::{Span, SpanRange};
 use super::env::{EnvError, Environment, Variable, read_file};
 use super::guard::OWN_FAILURE;
 use super::say::say;
+use super::sys;
 use crate::net::Endpoint;
 
 /// Longest working directory that travels, in bytes: as long as a path can be.
@@ -137,7 +138,7 @@ pub enum CliError {
     /// tcp without `--insecure`.
     #[error("{0} would be neither encrypted nor authenticated: use ipc://, or say --insecure")]
     Insecure(Endpoint),
-    /// `-t` or `-i` without being able to.
+    /// A command that is the empty word.
     #[error("an empty command cannot be run: give one, or none to wait for one")]
     EmptyCommand,
 }
@@ -168,7 +169,10 @@ impl CliError {
 /// # Errors
 /// See [`CliError`]; nothing has been done.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Settings, CliError> {
-    Cli::try_parse_from(args).map_err(CliError::Clap)?.settings()
+    let settings = Cli::try_parse_from(args).map_err(CliError::Clap)?.settings();
+    // Before the family forks: neither guard nor watcher carries for life what clap used.
+    sys::trim_heap();
+    settings
 }
 
 impl Cli {

@@ -153,12 +153,9 @@ impl Process {
         }
     }
 
-    /// A heartbeat: what is idle gives its memory back.
-    pub(super) fn on_heartbeat(&mut self, now: Instant) {
-        if let Some(run) = &mut self.run {
-            run.stdout.on_heartbeat(now);
-            run.stderr.on_heartbeat(now);
-        }
+    /// A heartbeat: what is idle gives its memory back. True if something did.
+    pub(super) fn on_heartbeat(&mut self, now: Instant) -> bool {
+        self.run.as_mut().is_some_and(|run| run.stdout.on_heartbeat(now) | run.stderr.on_heartbeat(now))
     }
 
     /// Waits until one of the outputs can be read. Cancel-safe: it takes nothing.

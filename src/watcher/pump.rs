@@ -196,12 +196,15 @@ impl Pump {
         }
     }
 
-    /// Gives the buffer back after a while of silence.
-    pub(super) fn on_heartbeat(&mut self, now: Instant) {
-        if self.read_at.is_none_or(|at| now - at > Duration::from_millis(500)) {
-            self.buffer = BytesMut::new();
-            self.size = BUFFER_START_BYTES;
+    /// Gives the buffer back after a while of silence. True if it did.
+    pub(super) fn on_heartbeat(&mut self, now: Instant) -> bool {
+        let silent = self.read_at.is_none_or(|at| now - at > Duration::from_millis(500));
+        if !silent {
+            return false;
         }
+        self.buffer = BytesMut::new();
+        self.size = BUFFER_START_BYTES;
+        self.read_at.take().is_some()
     }
 
     /// What was read: without copying, or copied where it would keep a buffer of many times its size from being used again.

@@ -82,6 +82,8 @@ struct Session {
     tee: Option<Tee>,
     timer: Pin<Box<Sleep>>,
     begun: bool,
+    /// Whether the heap may have many free pages, as after the start.
+    untidy: bool,
     /// A signal asked the watcher to end, this often.
     interrupted: u32,
     guard_died: bool,
@@ -111,6 +113,7 @@ pub async fn run(settings: Settings, side: WatcherSide) -> io::Result<u8> {
 impl Session {
     fn new(settings: Settings, side: WatcherSide) -> io::Result<Session> {
         let Settings { endpoint, spec, argv, env, cwd, tee, stdin } = settings;
+        sys::one_heap();
         let pid = std::process::id();
         let id = Id::from_random(clock::random()?);
         let seed = u64::from_ne_bytes(clock::random()?);
@@ -140,6 +143,7 @@ impl Session {
             tee: tee.then(Tee::start).transpose()?,
             timer: Box::pin(sleep_until((Instant::now() + ABANDONED).into())),
             begun: false,
+            untidy: true,
             interrupted: 0,
             guard_died: false,
             full_since: None,
@@ -149,7 +153,8 @@ impl Session {
 
     /// Waits. Every branch is cancel-safe, as each says itself: what is not taken stays where it is.
     async fn next(&mut self) -> Event {
-        let (room, deadline) = (self.room() > 0, self.deadline());
+        // A dead guard's socket stays readable for ever.
+        let (room, deadline, guard_died) = (self.room() > 0, self.deadline(), self.guard_died);
         if let Some(at) = deadline.map(tokio::time::Instant::from_std)
             && self.timer.deadline() != at
         {
@@ -160,7 +165,7 @@ impl Session {
         tokio::select! {
             biased;
             Some(()) = children.recv() => Event::Children,
-            () = readable(control) => Event::Control,
+            () = readable(control), if !guard_died => Event::Control,
             arrival = uplink.wait() => Event::Uplink(arrival),
             () = timer.as_mut(), if deadline.is_some() => Event::Timer,
             () = process.input_ready() => Event::Input,
@@ -216,8 +221,9 @@ impl Session {
         let hold = self.hold();
         self.process.on_timer(now, hold);
         let (heartbeat, word) = self.uplink.on_timer(now, &mut self.window).await;
-        if heartbeat {
-            self.process.on_heartbeat(now);
+        self.untidy |= heartbeat && self.process.on_heartbeat(now);
+        if heartbeat && self.window.is_empty() && std::mem::take(&mut self.untidy) {
+            sys::trim_heap();
         }
         if self.window.room() == 0
             && self.full_since.is_some_and(|since| now >= since + OFFLINE_WAIT)

@@ -329,6 +329,24 @@ pub(super) fn unread_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(bytes.max(0).cast_unsigned() as usize)
 }
 
+/// Lets every thread allocate from one heap: a second one costs an idle watcher more than a lock costs a busy one.
+pub(super) fn one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a setting of the allocator's own, in numbers.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives the heap's free pages back to the kernel.
+pub(super) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it touches only memory that is free, under the allocator's own lock.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Makes the kernel refuse these system calls with ENOSYS from now on, in this process and its children, as a
 /// container's filter does.
 #[cfg(test)]

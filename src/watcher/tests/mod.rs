@@ -5,6 +5,7 @@
 
 mod guard;
 mod spawn;
+mod story;
 mod tree;
 
 use super::pipes::{self, Ends, Stdin};

@@ -1,0 +1,513 @@
+//! Stories of the whole watcher: real families and real children, before a small zerovisor of the test's own at the level of messages.
+
+use super::super::cli;
+use super::super::guard::{Role, start as split};
+use super::super::session;
+use super::*;
+use crate::net::listen::Admission;
+use crate::net::{Acceptor, Endpoint, Frames, Link};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::future::Future;
+use std::path::PathBuf;
+use zerovisor_core::exit::Exit;
+use zerovisor_core::fact::{Fact, State};
+use zerovisor_core::record::{Head, Kind};
+use zerovisor_core::wire::{
+    self, Deed, Hello, Outcome, Refusal, Refused, Role as Speaker, ToNode, ToPeer, VERSIONS, WatcherHello,
+    WatcherWelcome, Welcome,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many zvwatches a story may start.
+const ZVWATCHES: usize = 2;
+
+/// Tells `story` to a runtime in a process of its own, with a directory for the socket.
+fn tell<F: Future<Output = ()>>(story: impl FnOnce(Stage) -> F) {
+    isolated(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = (0..ZVWATCHES).map(|_| ready()).collect();
+        let stage = Stage { socket: dir.path().join("s"), ready: RefCell::new(ready) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, story(stage)).await.expect("the story has no end") });
+    });
+}
+
+struct Stage {
+    socket: PathBuf,
+    ready: RefCell<Vec<(PipeWriter, Zvwatch)>>,
+}
+
+/// A zvwatch, as the user's shell has it.
+struct Zvwatch {
+    pid: i32,
+    stderr: PipeReader,
+}
+
+/// A process that will be a zvwatch once it is told its command line: forked before the story's runtime, of which it would inherit half.
+fn ready() -> (PipeWriter, Zvwatch) {
+    let (mut line, write) = io::pipe().unwrap();
+    let (stderr, complaints) = io::pipe().unwrap();
+    let pid = fork(|| {
+        let line = read_line(&mut line);
+        sys::replace_stdio(complaints.as_fd(), 2).unwrap();
+        // A zvwatch from a shell holds nothing of ours open.
+        sys::close_all_but(io::stderr().as_fd()).unwrap();
+        let settings = cli::parse(line.trim_end_matches('\n').split('\0').map(OsString::from)).unwrap();
+        match split(settings.spec.detached).unwrap() {
+            Role::Guard(guard) => sys::exit_now(guard.run()),
+            Role::Front(front) => sys::exit_now(front.run()),
+            Role::Watcher(side) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().unwrap();
+                sys::exit_now(runtime.block_on(session::run(settings, side)).unwrap())
+            }
+        }
+    });
+    (write, Zvwatch { pid, stderr })
+}
+
+impl Stage {
+    fn zerovisor(&self) -> Zerovisor {
+        let endpoint = Endpoint::Ipc(self.socket.clone());
+        let acceptor = Acceptor::bind(&endpoint, Admission::default()).unwrap();
+        Zerovisor { acceptor, id: None, journal: Vec::new() }
+    }
+
+    /// `options` without program and endpoint, separated by spaces; then the command.
+    fn zvwatch(&self, options: &str, command: &[&str]) -> Zvwatch {
+        let endpoint = format!("ipc://{}", self.socket.display());
+        let mut words = vec!["zvwatch", "-e", &endpoint];
+        words.extend(options.split(' ').filter(|word| !word.is_empty()));
+        words.push("--");
+        words.extend(command);
+        let (line, zvwatch) = self.ready.borrow_mut().pop().expect("so many zvwatches");
+        nix::unistd::write(line, (words.join("\0") + "\n").as_bytes()).unwrap();
+        zvwatch
+    }
+}
+
+impl Zvwatch {
+    /// Its exit status, and what it said; the story goes on meanwhile.
+    async fn end(self) -> (u8, String) {
+        let pidfd = sys::watch_readable(sys::pidfd_open(self.pid).unwrap()).unwrap();
+        pidfd.readable().await.unwrap().retain_ready();
+        let Ended::Exited(status) = ended(self.pid) else { panic!("zvwatch was killed") };
+        (status, read_all(self.stderr))
+    }
+}
+
+/// A zerovisor with a journal, and nothing else.
+struct Zerovisor {
+    acceptor: Acceptor,
+    id: Option<(zerovisor_core::id::Id, [u8; 32])>,
+    journal: Vec<(Head, Bytes)>,
+}
+
+struct Session {
+    link: Link,
+}
+
+impl Zerovisor {
+    async fn hello(&mut self) -> (Session, Box<WatcherHello>) {
+        let mut session = Session { link: self.acceptor.accept().await.unwrap() };
+        let Some(ToNode::Hello(Hello { role: Speaker::Watcher(hello), .. })) = session.hear().await.map(|(m, _)| m)
+        else {
+            panic!("no hello of a watcher")
+        };
+        (session, hello)
+    }
+
+    /// Accepts a watcher and welcomes it where the journal ends.
+    async fn watcher(&mut self, window_bytes: u64) -> Session {
+        let (mut session, hello) = self.hello().await;
+        assert_eq!(*self.id.get_or_insert((hello.id, hello.secret)), (hello.id, hello.secret));
+        assert!(hello.first_seq <= self.end() + 1, "nothing is missing between journal and window");
+        let watcher = WatcherWelcome { name: hello.spec.name, journal_end: self.end(), window_bytes };
+        let node = "here".parse().unwrap();
+        let welcome = Welcome { version: 1, node, program: String::new(), watcher: Some(watcher) };
+        session.say(&ToPeer::Welcome(welcome), None).await;
+        session
+    }
+
+    fn end(&self) -> u64 {
+        self.journal.last().map_or(0, |(head, _)| head.seq)
+    }
+
+    /// Takes one message; the fact if it was one. None at the end.
+    async fn take(&mut self, session: &mut Session, window_bytes: u64) -> Option<Heard> {
+        let (message, payload) = session.hear().await?;
+        Some(match message {
+            ToNode::Record(head) => {
+                // What an earlier link had in flight comes again; never a hole.
+                assert_eq!(head.seq, self.end() + 1, "records come once and in order");
+                self.journal.push((head, payload.clone()));
+                session.say(&ToPeer::Ack { seq: head.seq, window_bytes }, None).await;
+                if head.kind == Kind::Fact { Heard::Fact(wire::decode_fact(&payload).unwrap()) } else { Heard::Output }
+            }
+            ToNode::Obeyed { outcome, .. } => Heard::Obeyed(outcome),
+            ToNode::Ping { nonce } => {
+                session.say(&ToPeer::Pong { nonce }, None).await;
+                Heard::Other
+            }
+            ToNode::Goodbye => {
+                session.say(&ToPeer::Farewell, None).await;
+                Heard::Goodbye
+            }
+            ToNode::Hello(_) | ToNode::Request(_) | ToNode::Grant { .. } | ToNode::Cancel { .. } => {
+                panic!("not a message of a welcomed watcher: {message:?}")
+            }
+        })
+    }
+
+    /// Takes what comes until `enough`.
+    async fn take_until(&mut self, session: &mut Session, mut enough: impl FnMut(&Heard) -> bool) -> Heard {
+        loop {
+            let heard = self.take(session, 1 << 20).await.expect("the link ended early");
+            if enough(&heard) {
+                return heard;
+            }
+        }
+    }
+
+    async fn take_to_goodbye(&mut self, session: &mut Session) {
+        self.take_until(session, |heard| matches!(heard, Heard::Goodbye)).await;
+    }
+
+    async fn take_fact(&mut self, session: &mut Session, wanted: impl Fn(&Fact) -> bool) -> Fact {
+        let heard = self.take_until(session, |heard| matches!(heard, Heard::Fact(fact) if wanted(fact))).await;
+        let Heard::Fact(fact) = heard else { unreachable!() };
+        fact
+    }
+
+    async fn order(&mut self, session: &mut Session, deed: Deed, payload: &[u8]) -> Outcome {
+        session.say(&ToPeer::Order { order: 7, deed }, Some(Bytes::copy_from_slice(payload))).await;
+        let Heard::Obeyed(outcome) = self.take_until(session, |heard| matches!(heard, Heard::Obeyed(_))).await else {
+            unreachable!()
+        };
+        outcome
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let facts = self.journal.iter().filter(|(head, _)| head.kind == Kind::Fact);
+        facts.map(|(_, payload)| wire::decode_fact(payload).unwrap()).collect()
+    }
+
+    fn output(&self, kind: Kind) -> Vec<u8> {
+        let mut all = Vec::new();
+        for (head, payload) in self.journal.iter().filter(|(head, _)| head.kind == kind) {
+            assert_eq!(head.offset, all.len() as u64, "offsets count the bytes before");
+            all.extend_from_slice(payload);
+        }
+        all
+    }
+}
+
+#[derive(Debug)]
+enum Heard {
+    Fact(Fact),
+    Output,
+    Obeyed(Outcome),
+    Goodbye,
+    Other,
+}
+
+impl Session {
+    async fn hear(&mut self) -> Option<(ToNode, Bytes)> {
+        let frames = self.link.rx.recv().await.ok()?;
+        Some((wire::decode_header(&frames.header).unwrap(), frames.payload.unwrap_or_default()))
+    }
+
+    async fn say(&mut self, message: &ToPeer, payload: Option<Bytes>) {
+        // To a watcher that has gone nothing can be said.
+        let _gone = self.link.tx.send(Frames { header: wire::encode_header(message).unwrap(), payload }).await;
+    }
+}
+
+fn sh_words(script: &str) -> [&str; 3] {
+    ["sh", "-c", script]
+}
+
+fn exit_of(facts: &[Fact]) -> Exit {
+    let mut exits =
+        facts.iter().filter_map(|fact| if let Fact::Ended { report, .. } = fact { Some(report.exit) } else { None });
+    exits.next_back().expect("an exit report")
+}
+
+#[test]
+fn a_run_is_told_whole_and_its_status_returned() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let script = "echo out; echo err >&2; echo $ZV_NAME $ZV_RUN $ZV_NODE; exit 7";
+        let zvwatch = stage.zvwatch("--name story", &sh_words(script));
+        let mut session = zerovisor.watcher(1 << 20).await;
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert_eq!(zvwatch.end().await, (7, String::new()));
+        assert_eq!(zerovisor.output(Kind::Stdout), b"out\nstory 1 here\n");
+        assert_eq!(zerovisor.output(Kind::Stderr), b"err\n");
+        let facts = zerovisor.facts();
+        assert!(
+            matches!(facts[..], [Fact::Started { run: 1, .. }, Fact::Ended { run: 1, .. }, Fact::Exited]),
+            "{facts:?}"
+        );
+        assert_eq!(exit_of(&facts), Exit::Code(7));
+    });
+}
+
+#[test]
+fn output_comes_once_and_in_order_across_links_dropped_at_any_point() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let zvwatch = stage.zvwatch("", &["seq", "1", "2000000"]);
+        let mut lives = 0_u32;
+        loop {
+            let mut session = zerovisor.watcher(64 << 10).await;
+            lives += 1;
+            // Links of one to seven messages, so that they end inside and between windows; the last has no end of its own.
+            let mut left = if lives < 12 { lives * 3 % 7 } else { u32::MAX };
+            let over = loop {
+                match zerovisor.take(&mut session, 64 << 10).await {
+                    Some(Heard::Goodbye) => break true,
+                    Some(_) if left == 0 => break false,
+                    Some(_) => left -= 1,
+                    None => panic!("the watcher dropped the link"),
+                }
+            };
+            if over {
+                break;
+            }
+        }
+        assert!(lives >= 12);
+        let wanted: String = (1..=2_000_000).map(|n| format!("{n}\n")).collect();
+        assert!(zerovisor.output(Kind::Stdout) == wanted.as_bytes(), "every byte once and in order");
+        let (status, said) = zvwatch.end().await;
+        assert_eq!(status, 0);
+        assert!(said.lines().all(|line| line.starts_with("zvwatch: lost the zerovisor")), "{said}");
+    });
+}
+
+#[test]
+fn a_zerovisor_that_acknowledges_nothing_makes_the_child_wait() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let endless = "yes | tee /dev/null; exit 3";
+        let zvwatch = stage.zvwatch("", &sh_words(endless));
+        let (mut session, hello) = zerovisor.hello().await;
+        let watcher = WatcherWelcome { name: hello.spec.name, journal_end: 0, window_bytes: 256 << 10 };
+        let welcome =
+            Welcome { version: 1, node: "n".parse().unwrap(), program: String::new(), watcher: Some(watcher) };
+        session.say(&ToPeer::Welcome(welcome), None).await;
+        // Unacknowledged, no more than the window comes; the pings that follow show that the watcher is otherwise well.
+        let (mut bytes, mut pings) = (0, 0);
+        while pings < 2 {
+            match session.hear().await.expect("the link lives") {
+                (ToNode::Record(_), payload) => bytes += payload.len(),
+                (ToNode::Ping { nonce }, _) => {
+                    pings += 1;
+                    session.say(&ToPeer::Pong { nonce }, None).await;
+                }
+                (other, _) => panic!("{other:?}"),
+            }
+        }
+        assert!((1..=512 << 10).contains(&bytes), "{bytes} bytes in flight");
+        let watcher = children_of(zvwatch.pid)[0];
+        let rss = procfs::process::Process::new(watcher).unwrap().status().unwrap().vmrss.unwrap();
+        assert!(rss < 64 << 10, "{rss} KiB resident while the child waits");
+        stop(zvwatch.pid, Signal::SIGKILL);
+        outlast(zvwatch.pid);
+    });
+}
+
+fn children_of(pid: i32) -> Vec<i32> {
+    let all = procfs::process::all_processes().unwrap().flatten().filter_map(|process| process.stat().ok());
+    all.filter(|stat| stat.ppid == pid).map(|stat| stat.pid).collect()
+}
+
+fn stop(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+#[test]
+fn what_a_run_leaves_behind_ends_before_its_end_is_told() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let mark = "1000.2201";
+        let script = format!("(setsid sh -c 'trap \"\" TERM; echo deaf; exec sleep {mark}' &); read line");
+        let zvwatch = stage.zvwatch("--stop-timeout 200ms", &sh_words(&script));
+        let mut session = zerovisor.watcher(1 << 20).await;
+        zerovisor.take_until(&mut session, |heard| matches!(heard, Heard::Output)).await;
+        assert!(lives(mark));
+        assert_eq!(zerovisor.order(&mut session, Deed::Input { eof: true }, b"go\n").await, Outcome::Done);
+        zerovisor.take_fact(&mut session, |fact| matches!(fact, Fact::Ended { .. })).await;
+        assert!(!lives(mark), "the tree ends first");
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert_eq!(zvwatch.end().await.0, 0);
+        assert!(zerovisor.facts().contains(&Fact::Killed { run: 1 }));
+    });
+}
+
+#[test]
+fn input_reaches_the_child_and_its_end_too() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let zvwatch = stage.zvwatch("", &["cat"]);
+        let mut session = zerovisor.watcher(1 << 20).await;
+        assert_eq!(zerovisor.order(&mut session, Deed::Input { eof: false }, b"one ").await, Outcome::Done);
+        assert_eq!(zerovisor.order(&mut session, Deed::Input { eof: true }, b"two").await, Outcome::Done);
+        let late = zerovisor.order(&mut session, Deed::Input { eof: false }, b"three").await;
+        assert!(matches!(late, Outcome::Denied(_)), "{late:?}");
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert_eq!(zerovisor.output(Kind::Stdout), b"one two");
+        assert!(zerovisor.facts().contains(&Fact::InputClosed { run: 1 }));
+        assert_eq!(zvwatch.end().await.0, 0);
+    });
+}
+
+#[test]
+fn input_that_nobody_reads_is_refused_at_its_bound_and_hinders_nothing() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let zvwatch = stage.zvwatch("", &["sleep", "1000"]);
+        let mut session = zerovisor.watcher(1 << 20).await;
+        let chunk = vec![b'x'; 512 << 10];
+        let mut taken = 0;
+        let why = loop {
+            match zerovisor.order(&mut session, Deed::Input { eof: false }, &chunk).await {
+                Outcome::Done => taken += chunk.len(),
+                Outcome::Denied(why) => break why,
+                other @ (Outcome::Already | Outcome::NotRunning(_)) => panic!("{other:?}"),
+            }
+        };
+        assert!(why.contains("its input is full") && taken <= (1 << 20) + (64 << 10), "{taken} bytes: {why}");
+        assert_eq!(zerovisor.order(&mut session, Deed::Stop { kill: false }, b"").await, Outcome::Done);
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert_eq!(zvwatch.end().await.0, 128 + 15);
+    });
+}
+
+#[test]
+fn a_failing_program_is_restarted_and_given_up() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let zvwatch = stage.zvwatch("--restart on-failure:2 --backoff 0..0", &sh_words("echo $ZV_RUN; exit 9"));
+        let mut session = zerovisor.watcher(1 << 20).await;
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert_eq!(zvwatch.end().await.0, 9);
+        let started = zerovisor.facts().iter().filter(|fact| matches!(fact, Fact::Started { .. })).count();
+        assert_eq!(started, 3);
+        assert!(matches!(zerovisor.facts().last(), Some(Fact::Fatal { .. })));
+    });
+}
+
+#[test]
+fn a_program_that_cannot_start_is_told_on_the_console_and_recorded() {
+    tell(|stage| async move {
+        for (command, status) in [("no-such-program-here", 127), ("/etc/passwd", 126)] {
+            let mut zerovisor = stage.zerovisor();
+            let zvwatch = stage.zvwatch("", &[command]);
+            let mut session = zerovisor.watcher(1 << 20).await;
+            zerovisor.take_to_goodbye(&mut session).await;
+            let (ended, said) = zvwatch.end().await;
+            assert_eq!(ended, status, "{said}");
+            assert!(said.starts_with("zvwatch: cannot run") && said.lines().count() == 1, "{said}");
+            assert!(matches!(zerovisor.facts()[..], [Fact::SpawnFailed { .. }, Fact::Fatal { .. }]));
+        }
+    });
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_before_anything_starts() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let zvwatch = stage.zvwatch("--name web", &["touch", "/nonexistent/x"]);
+        let (mut session, hello) = zerovisor.hello().await;
+        assert!(hello.spec.name_given && !hello.welcomed_before);
+        let reason = Refusal::NameTaken { name: hello.spec.name, holder: "12345678".into() };
+        session.say(&ToPeer::Refused(Refused { versions: VERSIONS, reason }), None).await;
+        let (status, said) = zvwatch.end().await;
+        assert_eq!(status, 125);
+        assert!(said.contains("'web'") && said.lines().count() == 1, "{said}");
+    });
+}
+
+#[test]
+fn without_a_zerovisor_it_runs_and_says_what_is_lost() {
+    tell(|stage| async move {
+        let (status, said) = stage.zvwatch("", &sh_words("echo lost; exit 4")).end().await;
+        assert_eq!(status, 4);
+        let lines: Vec<_> = said.lines().collect();
+        assert!(
+            lines.len() == 2 && lines[0].contains("no zerovisor at") && lines[1].contains("5 B of output"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn a_zerovisor_that_comes_later_gets_everything() {
+    tell(|stage| async move {
+        let zvwatch = stage.zvwatch("", &sh_words("echo early; read line; exit 5"));
+        let mut zerovisor = stage.zerovisor();
+        let mut session = zerovisor.watcher(1 << 20).await;
+        zerovisor.take_until(&mut session, |heard| matches!(heard, Heard::Output)).await;
+        assert_eq!(zerovisor.output(Kind::Stdout), b"early\n");
+        assert_eq!(zerovisor.order(&mut session, Deed::Input { eof: true }, b"").await, Outcome::Done);
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert_eq!(zvwatch.end().await.0, 5);
+    });
+}
+
+#[test]
+fn a_detached_watcher_waits_for_commands_and_stays_until_it_is_removed() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let zvwatch = stage.zvwatch("-d --name waits", &[]);
+        let mut session = zerovisor.watcher(1 << 20).await;
+        zerovisor.take_fact(&mut session, |fact| *fact == Fact::Waiting).await;
+        assert_eq!(zvwatch.end().await, (0, String::new()), "the front returns to the shell");
+        let command = Some(vec![b"sh".to_vec(), b"-c".to_vec(), b"echo told; sleep 1000".to_vec()]);
+        assert_eq!(zerovisor.order(&mut session, Deed::Start { command }, b"").await, Outcome::Done);
+        zerovisor.take_until(&mut session, |heard| matches!(heard, Heard::Output)).await;
+        assert!(matches!(zerovisor.order(&mut session, Deed::Remove { force: false }, b"").await, Outcome::Denied(_)));
+        assert_eq!(zerovisor.order(&mut session, Deed::Stop { kill: true }, b"").await, Outcome::Done);
+        let stopped = |fact: &Fact| fact.state() == Some(State::Stopped);
+        zerovisor.take_fact(&mut session, stopped).await;
+        assert_eq!(zerovisor.order(&mut session, Deed::Start { command: None }, b"").await, Outcome::Done);
+        zerovisor.take_fact(&mut session, |fact| matches!(fact, Fact::Started { run: 2, .. })).await;
+        assert_eq!(zerovisor.order(&mut session, Deed::Remove { force: true }, b"").await, Outcome::Done);
+        zerovisor.take_to_goodbye(&mut session).await;
+    });
+}
+
+#[test]
+fn int_stops_and_a_second_one_kills() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let deaf = "trap '' TERM; echo ready; while :; do sleep 1000; done";
+        let zvwatch = stage.zvwatch("--stop-timeout 1h", &sh_words(deaf));
+        let mut session = zerovisor.watcher(1 << 20).await;
+        zerovisor.take_until(&mut session, |heard| matches!(heard, Heard::Output)).await;
+        stop(zvwatch.pid, Signal::SIGINT);
+        zerovisor.take_fact(&mut session, |fact| matches!(fact, Fact::Stopping { .. })).await;
+        stop(zvwatch.pid, Signal::SIGINT);
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert_eq!(zvwatch.end().await.0, 128 + 9);
+        assert!(zerovisor.facts().contains(&Fact::Killed { run: 1 }));
+    });
+}
+
+#[test]
+fn a_dead_guard_ends_the_run_and_that_is_recorded() {
+    tell(|stage| async move {
+        let mut zerovisor = stage.zerovisor();
+        let mark = "1000.2202";
+        let zvwatch = stage.zvwatch("", &["sleep", mark]);
+        let mut session = zerovisor.watcher(1 << 20).await;
+        zerovisor.take_fact(&mut session, |fact| matches!(fact, Fact::Started { .. })).await;
+        stop(zvwatch.pid, Signal::SIGKILL);
+        zerovisor.take_to_goodbye(&mut session).await;
+        assert!(!lives(mark));
+        assert!(zerovisor.facts().contains(&Fact::Killed { run: 1 }));
+        outlast(zvwatch.pid);
+    });
+}
