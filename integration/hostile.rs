@@ -246,6 +246,6 @@ fn an_address_that_means_several_lists_them() {
         peer
     });
     let prefix = farm.row("twin-1")["id"].as_str().unwrap()[..8].to_owned();
-    farm.ctl(&["logs", &prefix]).refused(4, &["ambiguous", "twin-1", "twin-2"]);
+    farm.ctl(&["logs", &prefix]).refused(1, &["ambiguous", "twin-1", "twin-2"]);
     drop(live);
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Id, SHOWN_MIN};
+use crate::id::{Id, SHOWN_MIN, unique_prefix_len};
 use crate::name::{Label, Labels, NodeName, ProcessName};
 use crate::units::Timestamp;
 
@@ -104,7 +104,8 @@ pub enum Unresolved {
 const LISTED_MAX: usize = 6;
 
 fn list(candidates: &[Candidate]) -> String {
-    let one = |c: &Candidate| format!("{}/{} ({})", c.node, c.name, c.id.short());
+    let shown = unique_prefix_len(candidates.iter().map(|c| c.id));
+    let one = |c: &Candidate| format!("{}/{} ({})", c.node, c.name, c.id.prefix(shown));
     let mut text = candidates.iter().take(LISTED_MAX).map(one).collect::<Vec<_>>().join(", ");
     if candidates.len() > LISTED_MAX {
         text += &format!(" and {} more", candidates.len() - LISTED_MAX);

@@ -266,6 +266,14 @@ impl Lifecycle {
 
     /// The main process has ended.
     pub fn on_main_ended(&mut self, now: Instant, ended: MainEnded, out: &mut Vec<Action>) {
+        if let Phase::Starting { run, .. } = self.phase
+            && self.leftovers == Leftovers::Wait
+            && ended.others
+        {
+            // The run goes on without its main process, as a daemon's does: there is nothing left that could fail to start.
+            self.phase = Phase::Running { run };
+            out.push(Action::Record(Fact::Steady { run: run.number }));
+        }
         let (run, grace, then) = match self.phase {
             Phase::Starting { run, .. } | Phase::Running { run } => {
                 let grace = match self.leftovers {

@@ -14,6 +14,7 @@ use crate::ctl::error::CtlError;
 use crate::ctl::filter::{Filter, SortKey};
 use crate::ctl::out;
 use crate::net::Endpoint;
+use crate::usage;
 
 /// Where a zerovisor is expected when nothing else is said.
 pub const DEFAULT_ENDPOINT: &str = "ipc://zerovisor.sock";
@@ -177,7 +178,7 @@ pub struct Logs {
     /// Only the last N lines of each process
     #[arg(short = 'n', long, value_name = "N")]
     pub tail: Option<u64>,
-    /// Nothing before: RFC 3339, DATE, DATE TIME, HH:MM[:SS], or a span ago such as 10m
+    /// Nothing before: RFC 3339, DATE, DATE TIME, HH:MM, HH:MM:SS, or a span ago such as 10m
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Nothing from then on
@@ -355,21 +356,16 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, CtlError>
     Err(CtlError::Silent(0))
 }
 
-/// What clap says in a paragraph, with its tip, in a line.
+/// The mistake in one line.
 fn one_line(text: &str) -> String {
-    if !text.starts_with("error: ") {
-        return "which verb? zvctl --help lists them".into();
-    }
-    let (said, rest) = text.trim_start_matches("error: ").split_once("\n\n").unwrap_or((text, ""));
-    let said: Vec<&str> = said.lines().map(str::trim).collect();
-    let tip = rest.lines().map(str::trim).find(|line| line.starts_with("tip: "));
-    said.join(" ") + &tip.map_or_else(|| "; see --help".into(), |tip| format!("; {tip}"))
+    if text.starts_with("error: ") { usage::one_line(text) } else { "which verb? zvctl --help lists them".into() }
 }
 
 /// The command line as clap knows it.
 pub fn command() -> clap::Command {
     Cli::command()
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,7 +58,7 @@ pub fn print(bytes: impl AsRef<[u8]>) -> Result<(), CtlError> {
 /// Writes a line to standard output now.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_line(line: impl Into<String>) -> Result<(), CtlError> {
     print(line.into() + "\n")
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! peer <-> wire (unix, tcp; later encrypted) <-> guard and relay <-> private hop <-> DEALER or ROUTER <-> Link
 //! ```
-//! The zeromq crate is never exposed to a peer: [`zmtp`] says what may pass, [`hop`] how it gets in.
+//! The zeromq crate is never exposed to a peer: [`zmtp`] says what may pass, `hop` how it gets in.
 
 mod bind;
 mod bulk;

@@ -9,6 +9,7 @@
 //! ```
 //! While the disk keeps it waiting, records pile up in its queue; links bound them by their credit, and the next batch takes them all.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -240,6 +241,7 @@ pub(super) fn start(tools: Tools) -> Result<(Scribe, JoinHandle<()>), StoreError
         events_written,
         open: HashMap::new(),
         failing: None,
+        parked: HashMap::new(),
         written_bytes: 0,
         written_at_look: 0,
         holds_free_memory: false,
@@ -276,6 +278,8 @@ struct Thread {
     events_written: watch::Sender<u64>,
     open: HashMap<Id, Process>,
     failing: Option<String>,
+    /// Logs without a link that somebody reads.
+    parked: HashMap<Id, ProcessLogs>,
     written_bytes: u64,
     written_at_look: u64,
     holds_free_memory: bool,
@@ -403,6 +407,9 @@ impl Thread {
             self.event(Timestamp(now_us()), None, Happening::JournalRecovered);
         }
         let Some(process) = self.open.get_mut(&id) else { return };
+        if process.logs.log.bytes() > self.tools.retention.size {
+            self.sweep.only(&mut process.logs.log, now_us());
+        }
         process.written.send_replace(Written { seq, bytes: process.logs.log.bytes() });
         let (receipts, receipt) = (process.receipts.clone(), Receipt::Journaled { seq, bytes, records });
         if self.tools.sync == SyncMode::Always {
@@ -465,6 +472,7 @@ impl Thread {
             Work::Close { id } => self.close(id),
             Work::Remove { id, reply } => {
                 self.open.remove(&id);
+                self.parked.remove(&id);
                 self.tools.text.removed(id);
                 let _ = reply.send(self.tools.store.remove(id));
             }
@@ -487,7 +495,10 @@ impl Thread {
             let journal_end = process.logs.log.last().map_or(0, |(seq, _)| seq);
             return Ok(Opened { journal_end, story: self.tools.store.read_story(id)? });
         }
-        let logs = self.tools.store.open_process(id)?;
+        let logs = match self.parked.remove(&id) {
+            Some(logs) => logs,
+            None => self.tools.store.open_process(id)?,
+        };
         let journal_end = logs.log.last().map_or(0, |(seq, _)| seq);
         let story = self.tools.store.read_story(id)?;
         written.send_replace(Written { seq: journal_end, bytes: logs.log.bytes() });
@@ -506,19 +517,19 @@ impl Thread {
         }
     }
 
-    fn reader(&self, which: Which) -> Result<LogReader, StoreError> {
-        let store = &self.tools.store;
-        let closed = |dir: std::path::PathBuf| Ok(LogReader::open(&dir)?.0);
-        match which {
-            Which::Events => Ok(self.events.reader()),
-            Which::Log(id) => match self.open.get(&id) {
-                Some(process) => Ok(process.logs.log.reader()),
-                None => closed(store.log_dir(id)),
-            },
-            Which::Facts(id) => match self.open.get(&id) {
-                Some(process) => Ok(process.logs.facts.reader()),
-                None => closed(store.facts_dir(id)),
-            },
+    /// A reader shares what its log's writer publishes, so the logs it came from are kept until a link opens them or nobody reads.
+    fn reader(&mut self, which: Which) -> Result<LogReader, StoreError> {
+        let (id, pick): (Id, fn(&ProcessLogs) -> LogReader) = match which {
+            Which::Events => return Ok(self.events.reader()),
+            Which::Log(id) => (id, |logs| logs.log.reader()),
+            Which::Facts(id) => (id, |logs| logs.facts.reader()),
+        };
+        if let Some(process) = self.open.get(&id) {
+            return Ok(pick(&process.logs));
+        }
+        match self.parked.entry(id) {
+            Entry::Occupied(logs) => Ok(pick(logs.get())),
+            Entry::Vacant(place) => Ok(pick(place.insert(self.tools.store.open_process(id)?))),
         }
     }
 
@@ -528,9 +539,10 @@ impl Thread {
             last_seq: log.last().map_or(0, |(seq, _)| seq),
             bytes: log.bytes(),
         };
-        match self.open.get(&id) {
-            Some(process) => of(&process.logs.log),
-            None => self.tools.store.open_process(id).map_or(Sizes::default(), |logs| of(&logs.log)),
+        match (self.open.get(&id), self.parked.get(&id)) {
+            (Some(process), _) => of(&process.logs.log),
+            (None, Some(logs)) => of(&logs.log),
+            (None, None) => self.tools.store.open_process(id).map_or(Sizes::default(), |logs| of(&logs.log)),
         }
     }
 
@@ -545,7 +557,10 @@ impl Thread {
     }
 
     fn retain(&mut self) {
-        let open = self.open.iter_mut().map(|(id, process)| (*id, &mut process.logs.log)).collect();
+        self.parked.retain(|_, logs| logs.log.is_read() || logs.facts.is_read());
+        let open = self.open.iter_mut().map(|(id, process)| (*id, &mut process.logs));
+        let open = open.chain(self.parked.iter_mut().map(|(id, logs)| (*id, logs)));
+        let open = open.map(|(id, logs)| (id, &mut logs.log)).collect();
         self.sweep.run(&self.tools.store, open, Instant::now(), now_us());
         self.sweep.only(&mut self.events, now_us());
         for process in self.open.values_mut() {

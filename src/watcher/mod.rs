@@ -4,7 +4,7 @@
 //! [`pipes`] are its stdio, [`tree`] is everything the run has left alive. None of them knows a runtime.
 //!
 //! Around them the watcher proper, one task: [`session`] waits and acts; `process` drives the core's lifecycle with the bones; `pump`,
-//! `input` and `console` carry bytes; `uplink` is the connection to the zerovisor. [`cli`] and [`env`] are what the user typed.
+//! `input` and `console` carry bytes; `uplink` is the connection to the zerovisor. [`cli`] and [`mod@env`] are what the user typed.
 pub mod cli;
 mod clock;
 mod console;

@@ -29,7 +29,7 @@ use super::cli::Settings;
 use super::clock;
 use super::console::{Tee, Typed};
 use super::guard::{Control, OWN_FAILURE, WatcherSide};
-use super::input::Input;
+use super::input::{Input, InputDenial};
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
 use super::say::say;
@@ -379,7 +379,8 @@ impl Session {
                 self.write_input();
                 Outcome::Done
             }
-            Err(denial) => Outcome::Denied(denial.to_string()),
+            Err(denial @ InputDenial::Full(_)) => Outcome::Busy(denial.to_string()),
+            Err(denial @ InputDenial::Closed) => Outcome::Denied(denial.to_string()),
         }
     }
 

@@ -33,7 +33,7 @@ pub enum ToNode {
     Goodbye,
     /// A watcher's next record; the payload frame has its bytes.
     Record(Head),
-    /// A watcher's answer to an [`Order`].
+    /// A watcher's answer to a [`ToPeer::Order`].
     Obeyed {
         /// The number of the order.
         order: u64,
@@ -133,6 +133,8 @@ pub enum Outcome {
     Denied(String),
     /// It cannot be, because nothing runs, or nobody is there to do it: why, in one line.
     NotRunning(String),
+    /// Not now, and nothing was done or taken: why, in one line. The same may be asked again.
+    Busy(String),
 }
 
 /// A question of a client.

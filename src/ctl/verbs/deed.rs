@@ -39,6 +39,11 @@ pub struct Words {
 }
 
 impl Fate {
+    /// Whether nothing was done, and may be asked for again.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.outcome, Ok(Outcome::Busy(_)))
+    }
+
     fn failed(name: String, failure: Failure) -> Fate {
         Fate { name, id: None, outcome: Err(failure), reached: None }
     }
@@ -46,7 +51,7 @@ impl Fate {
     fn status(&self) -> u8 {
         match &self.outcome {
             Ok(Outcome::Done | Outcome::Already) => 0,
-            Ok(Outcome::Denied(_)) => status::ERROR,
+            Ok(Outcome::Denied(_) | Outcome::Busy(_)) => status::ERROR,
             Ok(Outcome::NotRunning(_)) | Err(Failure::NotRunning(_)) => status::NOT_RUNNING,
             Err(failure) => failure_status(failure),
         }
@@ -56,7 +61,7 @@ impl Fate {
     fn why(&self) -> Option<String> {
         match &self.outcome {
             Ok(Outcome::Done | Outcome::Already) => None,
-            Ok(Outcome::Denied(why) | Outcome::NotRunning(why)) => Some(why.clone()),
+            Ok(Outcome::Denied(why) | Outcome::NotRunning(why) | Outcome::Busy(why)) => Some(why.clone()),
             Err(failure) => Some(failure.to_string()),
         }
     }
@@ -66,6 +71,7 @@ impl Fate {
             Ok(Outcome::Done) => "done",
             Ok(Outcome::Already) => "already",
             Ok(Outcome::Denied(_)) => "denied",
+            Ok(Outcome::Busy(_)) => "busy",
             Err(Failure::Unknown(_)) => "unknown",
             Err(Failure::Ambiguous(..)) => "ambiguous",
             Ok(Outcome::NotRunning(_)) | Err(Failure::NotRunning(_)) => "not_running",
@@ -127,7 +133,7 @@ pub fn selections(targets: &Targets) -> Result<Vec<Selection>, CtlError> {
 fn settled(outcome: Outcome) -> Result<Outcome, Failure> {
     match outcome {
         Outcome::NotRunning(why) => Err(Failure::NotRunning(why)),
-        Outcome::Done | Outcome::Already | Outcome::Denied(_) => Ok(outcome),
+        Outcome::Done | Outcome::Already | Outcome::Denied(_) | Outcome::Busy(_) => Ok(outcome),
     }
 }
 

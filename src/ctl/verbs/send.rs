@@ -1,18 +1,26 @@
 //! `zvctl send`
 
 use std::io::{self, IsTerminal, Read};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use zerovisor_core::address::Selection;
 use zerovisor_core::view::Nodes;
-use zerovisor_core::wire::{Ask, Deed, INPUT_MAX_BYTES};
+use zerovisor_core::wire::{Ask, Deed};
 
 use super::Asker;
-use super::deed::{Words, gather_one, tell};
+use super::deed::{Fate, Words, gather_one, tell};
 use crate::ctl::cli::Send;
 use crate::ctl::client::{Client, Wake};
 use crate::ctl::error::CtlError;
+
+/// Input goes in pieces of this size, so that several fit the queue of a watcher (1 MiB): it is refilled before it runs dry.
+const PIECE_BYTES: usize = 256 << 10;
+/// How long a full queue is left alone at first: at 10 ms a program may read 25 MB/s through it.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// How long at most, for a program that does not read at all.
+const BUSY_PAUSE_MAX: Duration = Duration::from_millis(250);
 
 const WORDS: Words = Words { to_do: "write to", done: "written to", already: "written to" };
 
@@ -34,7 +42,7 @@ pub async fn run(asker: &Asker, args: &Send) -> Result<(), CtlError> {
     let input = Bytes::from(args.text.join(" ") + end);
     let mut rest = input;
     loop {
-        let piece = rest.split_to(rest.len().min(INPUT_MAX_BYTES));
+        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
         put(asker, &mut client, args, piece, args.eof && rest.is_empty()).await?;
         if rest.is_empty() {
             return Ok(());
@@ -46,13 +54,21 @@ pub async fn run(asker: &Asker, args: &Send) -> Result<(), CtlError> {
 async fn put(asker: &Asker, client: &mut Client, args: &Send, piece: Bytes, eof: bool) -> Result<(), CtlError> {
     let select = Selection { addresses: vec![args.name.clone()], labels: Vec::new() };
     let ask = Ask::Do { select: select.clone(), deed: Deed::Input { eof } };
-    let reply = match client.deliver(ask, piece).await {
-        Ok(reply) => Ok(reply),
-        Err(CtlError::Failed(failure)) => Err(failure),
-        Err(error) => return Err(error),
-    };
-    let (fates, nodes): (_, Nodes) = gather_one(&select, reply);
-    tell(asker, &fates, &nodes, WORDS)
+    let mut pause = BUSY_PAUSE;
+    loop {
+        let reply = match client.deliver(ask.clone(), piece.clone()).await {
+            Ok(reply) => Ok(reply),
+            Err(CtlError::Failed(failure)) => Err(failure),
+            Err(error) => return Err(error),
+        };
+        let (fates, nodes): (_, Nodes) = gather_one(&select, reply);
+        if !fates.iter().any(Fate::is_busy) {
+            return tell(asker, &fates, &nodes, WORDS);
+        }
+        // Nothing of the piece was taken, so that it can be offered again once the program may have read some of what waits.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(BUSY_PAUSE_MAX);
+    }
 }
 
 async fn pipe(asker: &Asker, client: &mut Client, args: &Send) -> Result<(), CtlError> {
@@ -79,7 +95,7 @@ async fn pipe(asker: &Asker, client: &mut Client, args: &Send) -> Result<(), Ctl
 fn read_stdin() -> mpsc::Receiver<io::Result<Bytes>> {
     let (send, pieces) = mpsc::channel(1);
     std::thread::spawn(move || {
-        let mut buffer = vec![0; INPUT_MAX_BYTES];
+        let mut buffer = vec![0; PIECE_BYTES];
         loop {
             let piece = match io::stdin().lock().read(&mut buffer) {
                 Ok(0) => return,

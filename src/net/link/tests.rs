@@ -102,11 +102,11 @@ async fn close_flushes_and_the_peer_gets_everything_before_the_end() {
         let (mut near, mut far) = pair(&mut door).await;
         const MESSAGES: usize = 40;
         for n in 0..MESSAGES {
-            near.tx.send(frames(&n.to_string(), Some(pattern(200_000, n)))).await.unwrap();
+            near.tx.send(frames(&n.to_string(), Some(pattern(50_000, n)))).await.unwrap();
         }
         let reader = async {
             for n in 0..MESSAGES {
-                assert_eq!(far.rx.recv().await.unwrap(), frames(&n.to_string(), Some(pattern(200_000, n))));
+                assert_eq!(far.rx.recv().await.unwrap(), frames(&n.to_string(), Some(pattern(50_000, n))));
             }
             let end = far.rx.recv().await.unwrap_err();
             assert_eq!(end, LinkError::PeerClosed);

@@ -244,6 +244,12 @@ impl SegmentLog {
         })
     }
 
+    /// Whether any reader of this log lives.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// A reader at the first record, for any thread.
     #[must_use]
     pub fn reader(&self) -> LogReader {

@@ -374,8 +374,8 @@ fn input_that_nobody_reads_is_refused_at_its_bound_and_hinders_nothing() {
         let why = loop {
             match zerovisor.order(&mut session, Deed::Input { eof: false }, &chunk).await {
                 Outcome::Done => taken += chunk.len(),
-                Outcome::Denied(why) => break why,
-                other @ (Outcome::Already | Outcome::NotRunning(_)) => panic!("{other:?}"),
+                Outcome::Busy(why) => break why,
+                other @ (Outcome::Already | Outcome::NotRunning(_) | Outcome::Denied(_)) => panic!("{other:?}"),
             }
         };
         assert!(why.contains("its input is full") && taken <= (1 << 20) + (64 << 10), "{taken} bytes: {why}");

@@ -3,7 +3,6 @@
 mod follow;
 mod lines;
 mod rotate;
-mod speed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
