@@ -140,7 +140,8 @@ impl Stream {
 
     /// Puts the cursor where the answer begins; returns how many bytes of the first wanted record to leave out.
     async fn place(&self, reader: &mut LogReader, ask: &LogsAsk) -> Result<Option<(u64, usize)>, Stop> {
-        reader.seek_first();
+        // From the very first record ever, and not the first that is kept: what retention removed in between is said.
+        reader.seek_seq(1);
         if self.filter.since_us > 0 {
             reader.seek_time(self.filter.since_us);
         }
