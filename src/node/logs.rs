@@ -218,7 +218,7 @@ async fn next(mut reader: LogReader) -> Result<(LogReader, Read), Stop> {
             Ok(batch) if batch.is_empty() => Read::Nothing,
             Ok(batch) => Read::Records(batch.into_iter().filter_map(loaded).collect()),
             Err(JournalError::Expired { first_available }) => {
-                Read::Missing(format!("output before record {first_available} was removed by retention"))
+                Read::Missing(format!("output before record {first_available} is missing: removed by retention"))
             }
             Err(JournalError::Damaged(damage)) => Read::Missing(format!("the journal is damaged: {damage}")),
             Err(error) => return Err(Stop::Failed(Failure::Other(error.to_string()))),
