@@ -20,14 +20,27 @@ use super::link::{Fate, LINGER, LinkError, Progress, is_hang_up};
 use super::wire::Wire;
 use super::zmtp::{Guard, Refusal};
 
-/// Read at most at once.
+/// Read at most at once, at first: an idle link is one of a thousand, and bulk between unix sockets is spliced.
+const SCRATCH_START_BYTES: usize = 8 << 10;
+/// Likewise once a stream that cannot be spliced has filled it.
 const SCRATCH_BYTES: usize = 64 << 10;
 /// The longest beginning of a frame header that is not a whole one.
 const HELD_BYTES: usize = 8;
 
 thread_local! {
     /// Borrowed only between two waits, never across one. The pages of it that no read has reached cost nothing.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_START_BYTES]);
+}
+
+/// Whether a read of so many bytes filled the scratch buffer. One that a stream can only be copied through then grows.
+fn was_full(read: usize, can_splice: bool) -> bool {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let full = read >= scratch.len();
+        if full && !can_splice && scratch.len() < SCRATCH_BYTES {
+            scratch.resize(SCRATCH_BYTES, 0);
+        }
+        full
+    })
 }
 
 /// The beginning of a frame header, kept until the rest has come.
@@ -164,12 +177,13 @@ enum Turn {
 
 /// From the peer to the crate, under the guard's eyes. Returns why it ended.
 async fn inbound(wire: &Wire, hop: &Wire, guard: &mut Guard, held: &mut Held) -> LinkError {
+    let can_splice = wire.can_splice() && hop.can_splice();
     loop {
         if let Err(error) = wire.readable().await {
             return LinkError::Failed(error.to_string());
         }
         // Inside a large frame nothing is left to judge.
-        if held.len == 0 && guard.body_left() >= bulk::WORTH_BYTES && wire.can_splice() && hop.can_splice() {
+        if held.len == 0 && guard.body_left() >= bulk::WORTH_BYTES && can_splice {
             match bulk::carry(wire, hop, guard.body_left(), |_| {}).await {
                 Ok(0) => return LinkError::PeerCutOff,
                 Ok(moved) => guard.moved(moved),
@@ -190,7 +204,8 @@ async fn inbound(wire: &Wire, hop: &Wire, guard: &mut Guard, held: &mut Held) ->
         };
         match turn {
             Turn::Nothing => {}
-            Turn::Moved(_, rest) => {
+            Turn::Moved(written, rest) => {
+                was_full(written + rest.len(), can_splice);
                 if hop.write_all(&rest).await.is_err() {
                     pending::<()>().await;
                 }
@@ -243,15 +258,16 @@ fn pass(sink: &Wire, bytes: &[u8]) -> io::Result<Turn> {
 /// From the crate to the peer; trusted. True once the crate has closed and all is written, false if the peer takes
 /// no more.
 async fn outbound(wire: &Wire, hop: &Wire, progress: &Progress) -> bool {
+    let can_splice = wire.can_splice() && hop.can_splice();
     let mut bulk = false;
     loop {
         if hop.readable().await.is_err() {
             return true;
         }
-        if bulk && wire.can_splice() && hop.can_splice() {
+        if bulk && can_splice {
             match bulk::carry(hop, wire, usize::MAX, |written| progress.add(written)).await {
                 Ok(0) => return true,
-                Ok(moved) => bulk = moved >= SCRATCH_BYTES,
+                Ok(moved) => bulk = moved >= SCRATCH_START_BYTES,
                 Err(Broken::Source(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(Broken::Source(_)) => return true,
                 Err(Broken::Sink) => return false,
@@ -264,7 +280,7 @@ async fn outbound(wire: &Wire, hop: &Wire, progress: &Progress) -> bool {
             Ok(Turn::Moved(written, rest)) => {
                 progress.add(written);
                 // A scratch filled to its end: more of the same is likely behind it.
-                bulk = written + rest.len() == SCRATCH_BYTES;
+                bulk = was_full(written + rest.len(), can_splice);
                 if write_counted(wire, &rest, progress).await.is_err() {
                     return false;
                 }

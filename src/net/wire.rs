@@ -75,8 +75,10 @@ impl Wire {
     /// A unix stream with room for as much as the system allows without privilege: twice the default, so that a record of 256 KiB goes
     /// in one piece.
     pub(crate) fn unix(stream: UnixStream) -> Self {
-        // Less is less quick, no more.
-        let _ = setsockopt(&stream, sockopt::SndBuf, &UNIX_BUFFER_BYTES);
+        // Beyond the system's limit with CAP_NET_ADMIN, up to it without; less is less quick, no more.
+        if setsockopt(&stream, sockopt::SndBufForce, &UNIX_BUFFER_BYTES).is_err() {
+            let _ = setsockopt(&stream, sockopt::SndBuf, &UNIX_BUFFER_BYTES);
+        }
         Self::Unix(stream)
     }
 
