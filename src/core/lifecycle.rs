@@ -104,6 +104,9 @@ pub enum Denial {
     /// A command was given to a process that has a run.
     #[error("it is running: stop it before giving it another command")]
     HasRun,
+    /// A command was given to a process that was started with one.
+    #[error("it has a command of its own: start it without one, or watch another process for the new one")]
+    HasCommand,
     /// A live process is removed only by force.
     #[error("it is live: stop it first, or remove it by force with -f")]
     Live,
@@ -160,6 +163,8 @@ pub struct Lifecycle {
     leftovers: Leftovers,
     detached: bool,
     has_command: bool,
+    /// Whether the command came with the watcher, and not later by an order.
+    own_command: bool,
     restarts: Restarts,
     phase: Phase,
     runs: u32,
@@ -179,6 +184,7 @@ impl Lifecycle {
             leftovers: spec.leftovers,
             detached: spec.detached,
             has_command: !spec.command.is_empty(),
+            own_command: !spec.command.is_empty(),
             restarts: Restarts::new(spec.restart, spec.backoff, seed),
             phase: Phase::Waiting,
             runs: 0,
@@ -384,6 +390,9 @@ impl Lifecycle {
     fn on_start(&mut self, with_command: bool, out: &mut Vec<Action>) -> Verdict {
         match self.phase {
             Phase::Waiting | Phase::Stopped | Phase::Exited | Phase::Fatal | Phase::Backoff { .. } => {
+                if with_command && self.own_command {
+                    return Verdict::Denied(Denial::HasCommand);
+                }
                 self.has_command |= with_command;
                 if !self.has_command {
                     return Verdict::Denied(Denial::NoCommand);
@@ -575,8 +584,8 @@ impl Lifecycle {
     fn give_up(&mut self, why: String, out: &mut Vec<Action>) {
         self.phase = Phase::Fatal;
         out.push(Action::Record(Fact::Fatal { why }));
-        // Where not even the first run began there is nothing to come back to: whoever typed the command was told.
-        if !self.detached || !self.began {
+        // Where not even the first run of a watcher's own command began there is nothing to come back to: whoever typed it was told.
+        if !self.detached || (!self.began && self.own_command) {
             self.leave(out);
         }
     }

@@ -42,8 +42,12 @@ use crate::host::Host;
 pub const OFFLINE_WAIT: Duration = Duration::from_secs(30);
 /// How much is dropped at once, in bytes.
 const DROP_BYTES: usize = HELD_MAX_BYTES / 4;
-/// How long an ended foreground watcher waits for an acknowledgement while there is no zerovisor.
+/// So many interrupts stop the run, kill it, and then stop waiting for anything.
+const GIVES_UP: u32 = 3;
+/// How long an ended foreground watcher waits for an acknowledgement while there is no zerovisor, and never was one.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+/// The same where there was one: it is being restarted, more likely than not.
+const LAST_WAIT_RETURN: Duration = Duration::from_secs(30);
 /// The same while there is one: a slow disk or line acknowledges now and then.
 const LAST_WAIT_LINKED: Duration = Duration::from_secs(10);
 /// A detached watcher without a run ends after so long without any zerovisor.
@@ -188,7 +192,9 @@ impl Session {
 
     fn deadline(&self) -> Option<Instant> {
         let drop_at = self.full_since.filter(|_| self.window.room() == 0).map(|since| since + OFFLINE_WAIT);
-        [self.process.deadline(self.hold()), self.uplink.deadline(), drop_at, self.patience(), self.abandoned_at()]
+        // While the console has not taken all, its taking more is what is waited for.
+        let patience = self.patience().filter(|_| self.tee.as_ref().is_none_or(Tee::is_empty));
+        [self.process.deadline(self.hold()), self.uplink.deadline(), drop_at, patience, self.abandoned_at()]
             .into_iter()
             .flatten()
             .min()
@@ -283,6 +289,10 @@ impl Session {
 
     fn interrupt(&mut self, signal: Signal) -> Option<u8> {
         self.interrupted += 1;
+        if self.left_at.is_some() {
+            // There is nothing left to stop but the waiting for a zerovisor.
+            self.interrupted = GIVES_UP;
+        }
         if !self.begun {
             let status = u8::try_from(128 + signal.number()).unwrap_or(OWN_FAILURE);
             if self.process.side().has_front() {
@@ -431,10 +441,17 @@ impl Session {
         if self.left_at.is_none() {
             self.left_at = Some(Instant::now());
             self.uplink.hurry();
+            if !self.detached && self.uplink.was_welcomed() && self.uplink.away_since().is_some() {
+                let (seconds, endpoint) = (LAST_WAIT_RETURN.as_secs(), self.uplink.endpoint());
+                say(format_args!(
+                    "it has ended, and the zerovisor at {endpoint} is away: waiting up to {seconds} s for it to take the \
+                     last records; interrupt to give up"
+                ));
+            }
         }
         let status = self.process.life().shell_status();
-        let out_of_patience = self.interrupted > 2 || self.patience().is_some_and(|end| Instant::now() >= end);
-        if self.tee.as_ref().is_some_and(|tee| !tee.is_empty()) && self.interrupted < 3 {
+        let out_of_patience = self.interrupted >= GIVES_UP || self.patience().is_some_and(|end| Instant::now() >= end);
+        if self.tee.as_ref().is_some_and(|tee| !tee.is_empty()) && self.interrupted < GIVES_UP {
             return None;
         }
         if self.window.is_empty() {
@@ -461,6 +478,7 @@ impl Session {
         match self.uplink.away_since() {
             Some(away) if patient => Some(away.max(left_at) + ABANDONED),
             None if patient => None,
+            Some(_) if self.uplink.was_welcomed() => Some(since + LAST_WAIT_RETURN),
             Some(_) => Some(since + LAST_WAIT),
             None => Some(since + LAST_WAIT_LINKED),
         }

@@ -175,6 +175,11 @@ impl Uplink {
         self.progress_at
     }
 
+    /// Whether a zerovisor ever took it in.
+    pub(super) fn was_welcomed(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// A run begins: from now on the process lives under whatever name there is, and a clash is no error any more.
     pub(super) fn on_begun(&mut self) {
         self.hello.welcomed_before = true;
