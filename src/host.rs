@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::linux::fs::MetadataExt;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use zerovisor_core::wire::HostProof;
 
 /// This host, as far as proof needs it.
@@ -22,7 +25,7 @@ impl Host {
 
     /// What a process of this host declares, so that it can be told to be dead later.
     pub fn proof_of(&self, pid: i32) -> HostProof {
-        let start_ticks = start_ticks(pid).unwrap_or(0);
+        let start_ticks = start_ticks(pid).ok().flatten().unwrap_or(0);
         HostProof { boot_id: self.boot_id.clone(), pid_namespace: self.pid_namespace, pid, start_ticks }
     }
 
@@ -38,14 +41,22 @@ impl Host {
         if proof.pid_namespace != self.pid_namespace {
             return None;
         }
-        Some(start_ticks(proof.pid) == Some(proof.start_ticks))
+        match start_ticks(proof.pid) {
+            _ if proof.start_ticks == 0 => None,
+            Ok(ticks) => Some(ticks == Some(proof.start_ticks)),
+            // /proc may be hidden, or descriptors short: then the kernel is asked whether there is such a process at all.
+            Err(Unknown) => (kill(Pid::from_raw(proof.pid), None) == Err(Errno::ESRCH)).then_some(false),
+        }
     }
 }
 
-/// When a process began, in clock ticks since boot; none if there is none, or only its zombie.
-fn start_ticks(pid: i32) -> Option<u64> {
-    let stat = procfs::process::Process::new(pid).ok()?.stat().ok()?;
-    (stat.state != 'Z' && stat.state != 'X').then_some(stat.starttime)
+/// /proc does not tell.
+struct Unknown;
+
+/// When a process began, in clock ticks since boot; none if it is a zombie.
+fn start_ticks(pid: i32) -> Result<Option<u64>, Unknown> {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat()).map_err(|_| Unknown)?;
+    Ok((stat.state != 'Z' && stat.state != 'X').then_some(stat.starttime))
 }
 
 #[cfg(test)]

@@ -58,11 +58,10 @@ struct Candidate {
     told: u64,
 }
 
-/// Goes backwards through the events until every candidate's last fact was met, or was too old to be met.
+/// Goes backwards through the events until each candidate's last one was met.
 fn find_told(events: &SegmentLog, open: &mut HashMap<Id, Candidate>) -> Result<(), StoreError> {
     for block in events.reader().blocks_back() {
         let records = block?.read()?;
-        let oldest = records.first().map_or(0, |record| record.meta.at_us);
         for event in records.iter().filter_map(loaded_event) {
             if let Event { id: Some(id), what: Happening::Fact { seq, .. }, .. } = event
                 && let Some(candidate) = open.get_mut(&id)
@@ -70,7 +69,8 @@ fn find_told(events: &SegmentLog, open: &mut HashMap<Id, Candidate>) -> Result<(
                 candidate.told = candidate.told.max(seq);
             }
         }
-        if open.values().all(|c| c.told >= c.last || c.at_us < oldest) {
+        // Backwards, the first block that mentions a process has its last event.
+        if open.values().all(|c| c.told > 0) {
             break;
         }
     }

@@ -315,6 +315,10 @@ async fn act(
     for target in chosen(node, select).await? {
         let outcome = match (deed, &target.orders) {
             (Deed::Remove { force }, _) => remove(node, &target, *force).await,
+            (Deed::Start { .. } | Deed::Restart, Some(_)) if target.rival.is_some() => {
+                let holder = target.rival.clone().unwrap_or_default();
+                Outcome::Denied(format!("the live process {holder} has its name by now: stop that one first"))
+            }
             (_, Some(_)) => order(&target, deed.clone(), payload.cloned()).await,
             (_, None) => without_watcher(&target, deed),
         };

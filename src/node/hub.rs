@@ -61,6 +61,8 @@ pub(super) struct Target {
     pub written: watch::Receiver<Written>,
     /// Its state; the channel closes when it is removed.
     pub state: watch::Receiver<State>,
+    /// The short id of another, live process of the same name: this one must not become live beside it.
+    pub rival: Option<String>,
 }
 
 /// What is known of a process but not in its row.
@@ -242,10 +244,17 @@ impl HubTask {
         let Some(entry) = self.registry.get(hello.id) else {
             return Err(Refusal::Busy("the process was removed just now".into()));
         };
-        self.store.write_meta(&entry.meta).map_err(|error| {
+        if let Err(error) = self.store.write_meta(&entry.meta) {
             tracing::error!(%error, "a process cannot be taken in");
-            Refusal::Busy(error.to_string())
-        })?;
+            // There will be no link behind this entry.
+            match change {
+                Change::Declared => drop(self.registry.forget(hello.id)),
+                Change::Returned | Change::Unreachable | Change::Lost => {
+                    self.unlink(hello.id, generation, false, Instant::now());
+                }
+            }
+            return Err(Refusal::Busy(error.to_string()));
+        }
         let declared = Declared { generation, name: entry.meta.name.clone(), written: entry.written.clone() };
         self.note(hello.id, change);
         Ok(declared)
@@ -296,6 +305,7 @@ impl HubTask {
                 orders: entry.orders().cloned(),
                 written: entry.written.subscribe(),
                 state: entry.state.subscribe(),
+                rival: self.registry.rival(*id),
             })
         };
         Ok(ids.iter().filter_map(target).collect())
@@ -322,12 +332,13 @@ impl HubTask {
             return;
         };
         self.scribe.note(Timestamp(now_us()), Some((id, entry.meta.name)), Happening::Removed);
-        let scribe = self.scribe.clone();
+        // Asked for here and now: a watcher that declares the same process next must find the old journal gone, not have its new one go.
+        let removed = self.scribe.remove(id);
         tokio::spawn(async move {
-            let outcome = match scribe.remove(id).await {
-                Some(Ok(())) => Outcome::Done,
-                Some(Err(error)) => Outcome::Denied(error.to_string()),
-                None => Outcome::Denied("the zerovisor is ending".into()),
+            let outcome = match removed.await {
+                Ok(Ok(())) => Outcome::Done,
+                Ok(Err(error)) => Outcome::Denied(error.to_string()),
+                Err(_) => Outcome::Denied("the zerovisor is ending".into()),
             };
             let _ = reply.send(outcome);
         });

@@ -53,7 +53,15 @@ pub(super) async fn answer(node: &Node, ask: LogsAsk, answers: &Answers) -> Resu
 async fn wanted_run(node: &Node, target: &Target, runs: Runs) -> Result<Option<u32>, Stop> {
     match runs {
         Runs::All => Ok(None),
-        Runs::Number(run) => Ok(Some(run)),
+        Runs::Number(run) => {
+            let known = node.hub.known(target.id).await.ok_or(Stop::Gone)?;
+            if run == 0 || run > known.story.run {
+                let last = known.story.run;
+                let why = format!("'{}' has no run {run}: its last one is {last}", target.name);
+                return Err(Failure::Other(why).into());
+            }
+            Ok(Some(run))
+        }
         Runs::Previous => {
             let known = node.hub.known(target.id).await.ok_or(Stop::Gone)?;
             match known.story.run.checked_sub(1) {

@@ -248,6 +248,13 @@ impl Registry {
         }
     }
 
+    /// The short id of another live process that has this one's name.
+    pub(crate) fn rival(&self, id: Id) -> Option<String> {
+        let name = &self.entries.get(&id)?.meta.name;
+        let mut others = self.entries.values().filter(|entry| entry.meta.id != id && entry.meta.name == *name);
+        others.find(|entry| entry.shown_state().is_live()).map(|entry| entry.meta.id.short())
+    }
+
     /// The journal of a declared process was opened: what it tells.
     pub(super) fn opened(&mut self, id: Id, story: Story) {
         if let Some(entry) = self.entries.get_mut(&id) {

@@ -231,30 +231,31 @@ impl WatcherLink<'_> {
             Ok(opened) => opened,
             Err(error) => return refuse(link, Refusal::Busy(error.to_string())).await,
         };
-        self.node.hub.opened(self.id, opened.story);
         let welcome =
             WatcherWelcome { name: declared.name, journal_end: opened.journal_end, window_bytes: self.credit.window() };
         send(&mut link.tx, &ToPeer::Welcome(self.node.welcome(version, Some(welcome))), None).await?;
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // All four are cancel-safe: a message stays where it is until it is taken.
+            // All four are cancel-safe: a message stays where it is until it is taken. Orders first: their end says that a newer link has
+            // taken over, and nothing more may come from this one. They are few, as receipts are beside frames.
             tokio::select! {
+                biased;
+                call = orders.recv() => match call {
+                    Some(call) => self.on_order(call, &mut link.tx).await?,
+                    // The registry forgot the process, or a newer link of the same watcher took over.
+                    None => return Ok(()),
+                },
+                Some(receipt) = received.recv() => self.on_receipt(receipt, &mut received, &mut link.tx).await?,
+                _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
+                    return Err(SessionError::Silent);
+                },
                 frames = link.rx.recv() => {
                     self.heartbeat.on_heard(Instant::now());
                     if self.on_message(frames?, &mut link.tx).await? {
                         return Ok(link.close().await?);
                     }
                 }
-                Some(receipt) = received.recv() => self.on_receipt(receipt, &mut received, &mut link.tx).await?,
-                call = orders.recv() => match call {
-                    Some(call) => self.on_order(call, &mut link.tx).await?,
-                    // The registry forgot the process, or a newer link of the same watcher took over.
-                    None => return Ok(()),
-                },
-                _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
-                    return Err(SessionError::Silent);
-                },
             }
         }
     }

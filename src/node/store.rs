@@ -78,6 +78,12 @@ pub enum StoreError {
     /// A log.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// What is written is not known to be on the disk.
+    #[error("the disk did not take the journal ({0}): restart this zerovisor once the disk is mended")]
+    Unsynced(String),
+    /// It was removed.
+    #[error("the process {0} was removed")]
+    Removed(Id),
     /// A message of our own that does not encode.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -203,6 +209,15 @@ impl Store {
             facts = self.rebuild_facts(id, &log, facts)?;
         }
         Ok(ProcessLogs { log, facts })
+    }
+
+    /// Opens both logs of a process that has been declared here and not removed since.
+    ///
+    /// # Errors
+    /// There is none, or its logs cannot be opened.
+    pub(crate) fn open_known(&self, id: Id) -> Result<ProcessLogs, StoreError> {
+        // Opening creates what is missing: of a process that was just removed it would leave a ghost.
+        if self.dir(id).join("meta").exists() { self.open_process(id) } else { Err(StoreError::Removed(id)) }
     }
 
     /// Facts beyond the end of the log, left by a crash between the two writes, would stand in the way of the next ones.

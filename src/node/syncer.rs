@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::journal::SyncWork;
-use super::scribe::{Break, Receipt, Receipts};
 use super::store::StoreError;
 
 /// How much a power cut may take under `--sync interval`.
@@ -55,14 +56,18 @@ impl fmt::Display for SyncMode {
     }
 }
 
+/// What follows once work is on the disk, or why it may not be.
+pub(crate) type Then = Box<dyn FnOnce(Result<(), String>) + Send>;
+
 struct Job {
     work: Vec<SyncWork>,
-    receipt: Option<(Receipts, Receipt)>,
+    then: Option<Then>,
 }
 
 /// The handle of the syncer.
-pub(super) struct Syncer {
+pub(crate) struct Syncer {
     jobs: Option<Sender<Job>>,
+    under_way: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -71,31 +76,38 @@ impl Syncer {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn start(mode: SyncMode) -> Result<Syncer, StoreError> {
+    pub(crate) fn start(mode: SyncMode) -> Result<Syncer, StoreError> {
+        let under_way = Arc::new(AtomicUsize::new(0));
         if mode == SyncMode::None {
-            return Ok(Syncer { jobs: None, thread: None });
+            return Ok(Syncer { jobs: None, under_way, thread: None });
         }
         let (jobs, queue) = channel();
-        let thread = std::thread::Builder::new().name("zv-sync".into()).spawn(move || run(&queue));
+        let done = Arc::clone(&under_way);
+        let thread = std::thread::Builder::new().name("zv-sync".into()).spawn(move || run(mode, &queue, &done));
         let thread =
             thread.map_err(|source| StoreError::Io { doing: "start a thread for", path: "syncing".into(), source })?;
-        Ok(Syncer { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Syncer { jobs: Some(jobs), under_way, thread: Some(thread) })
     }
 
-    /// Under [`SyncMode::Always`]: gives the receipt once the work is on the disk.
-    pub(super) fn wrote(&self, work: [Option<SyncWork>; 2], receipts: Receipts, receipt: Receipt) {
-        self.send(Job { work: work.into_iter().flatten().collect(), receipt: Some((receipts, receipt)) });
+    /// Under [`SyncMode::Always`]: calls `then` once the work, and all that was handed in before, is on the disk.
+    pub(crate) fn when_synced(&self, work: Vec<SyncWork>, then: Then) {
+        self.send(Job { work, then: Some(then) });
     }
 
     /// Something was written that nobody waits for.
-    pub(super) fn note(&self, work: Option<SyncWork>) {
-        if let Some(work) = work {
-            self.send(Job { work: vec![work], receipt: None });
+    pub(crate) fn note(&self, work: Vec<SyncWork>) {
+        if !work.is_empty() {
+            self.send(Job { work, then: None });
         }
     }
 
+    /// Whether the disk is still busy with what was handed in before.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) > 0
+    }
+
     /// Brings everything to the disk and ends the thread.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             // It ends when its queue does; a panic in it was reported already.
@@ -105,22 +117,34 @@ impl Syncer {
 
     fn send(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
+            self.under_way.fetch_add(1, Ordering::AcqRel);
             // The thread lives as long as this handle.
             let _ = jobs.send(job);
         }
     }
 }
 
-/// Takes all the jobs that wait, syncs each log once, and then gives the receipts: the group commit.
-fn run(queue: &Receiver<Job>) {
-    let mut pending: Vec<SyncWork> = Vec::new();
+/// Takes all the jobs that wait, syncs each log once, and then does what follows: the group commit.
+fn run(mode: SyncMode, queue: &Receiver<Job>, under_way: &AtomicUsize) {
+    // Once a sync has failed the kernel may have dropped what it could not write, and a later success says nothing about it (fsync(2)):
+    // whoever waits for certainty gets none until a restart has read back what is really there.
+    let mut failed: Option<String> = None;
     while let Ok(first) = queue.recv() {
-        let mut receipts = Vec::new();
-        for Job { work, receipt } in std::iter::once(first).chain(queue.try_iter().take(GROUP_MAX)) {
+        let (mut pending, mut waiting, mut jobs): (Vec<SyncWork>, Vec<Then>, usize) = (Vec::new(), Vec::new(), 0);
+        for Job { work, then } in std::iter::once(first).chain(queue.try_iter().take(GROUP_MAX)) {
             work.into_iter().for_each(|work| add(&mut pending, work));
-            receipts.extend(receipt);
+            waiting.extend(then);
+            jobs += 1;
         }
-        sync(&mut pending, receipts);
+        if let Err(why) = sync(pending)
+            && mode == SyncMode::Always
+        {
+            failed.get_or_insert(why);
+        }
+        for then in waiting {
+            then(failed.clone().map_or(Ok(()), Err));
+        }
+        under_way.fetch_sub(jobs, Ordering::AcqRel);
     }
 }
 
@@ -131,16 +155,13 @@ fn add(pending: &mut Vec<SyncWork>, work: SyncWork) {
     }
 }
 
-fn sync(pending: &mut Vec<SyncWork>, receipts: Vec<(Receipts, Receipt)>) {
-    let mut failed = None;
-    for work in pending.drain(..) {
+fn sync(pending: Vec<SyncWork>) -> Result<(), String> {
+    let mut failed = Ok(());
+    for work in pending {
         if let Err(error) = work.sync() {
             tracing::error!(%error, "the disk did not take the journal: records since the last sync are in doubt");
-            failed = Some(error.to_string());
+            failed = Err(error.to_string());
         }
     }
-    for (link, receipt) in receipts {
-        let receipt = failed.clone().map_or(receipt, |why| Receipt::Broken(Break::Disk(why)));
-        let _ = link.send(receipt);
-    }
+    failed
 }

@@ -1,0 +1,368 @@
+//! The scribe's thread.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+use zerovisor_core::fact::Fact;
+use zerovisor_core::id::Id;
+use zerovisor_core::record::{Head, Record};
+use zerovisor_core::units::Timestamp;
+use zerovisor_core::view::Happening;
+
+use super::event_log::EventLog;
+use super::process::{Process, facts_of};
+use super::{Break, Opened, Opening, Receipt, Sizes, Tools, Which, Work, Written, now_us};
+use crate::node::catchup::{self, Untold};
+use crate::node::journal::{LogReader, SegmentLog, SyncWork};
+use crate::node::retention::Sweep;
+use crate::node::store::{ProcessLogs, StoreError};
+use crate::node::syncer::{SYNC_INTERVAL, SyncMode, Syncer};
+use crate::node::sys;
+
+/// Payload bytes one batch takes from the queue at most, so that acknowledgements keep coming under load.
+const BATCH_BYTES: usize = 4 << 20;
+/// How often retention is looked after.
+const RETENTION_EVERY: Duration = Duration::from_secs(30);
+
+type OpenReply = oneshot::Sender<Result<Opened, StoreError>>;
+
+/// Everything the thread owns.
+pub(super) struct Thread {
+    tools: Tools,
+    syncer: Syncer,
+    sweep: Sweep,
+    events: EventLog,
+    open: HashMap<Id, Process>,
+    /// Logs without a link that somebody reads.
+    parked: HashMap<Id, ProcessLogs>,
+    /// Processes whose logs could not be written when last tried, and why.
+    failing: HashMap<Id, String>,
+    unsynced: HashSet<Id>,
+    sync_at: Option<Instant>,
+    retain_at: Instant,
+    written_bytes: u64,
+    written_at_look: u64,
+    holds_free_memory: bool,
+}
+
+impl Thread {
+    /// Opens the events, and tells those that a killed zerovisor had not; the receiver changes with each event.
+    pub(super) fn new(tools: Tools) -> Result<(Thread, watch::Receiver<u64>), StoreError> {
+        let (mut events, seen) = EventLog::open(&tools.store, tools.node.clone(), tools.text.clone())?;
+        for Untold { at, about, what } in catchup::untold(&tools.store, &events.log)? {
+            events.tell(at, Some(about), what);
+        }
+        let thread = Thread {
+            syncer: Syncer::start(tools.sync)?,
+            sweep: Sweep::new(tools.retention),
+            tools,
+            events,
+            open: HashMap::new(),
+            parked: HashMap::new(),
+            failing: HashMap::new(),
+            unsynced: HashSet::new(),
+            sync_at: None,
+            retain_at: Instant::now() + RETENTION_EVERY,
+            written_bytes: 0,
+            written_at_look: 0,
+            holds_free_memory: false,
+        };
+        Ok((thread, seen))
+    }
+
+    /// Works until told to stop; then everything is on the disk as far as the mode asks for it.
+    pub(super) fn run(mut self, queue: &Receiver<Work>) {
+        loop {
+            let wait = self.keep_house(Instant::now());
+            match queue.recv_timeout(wait) {
+                Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Work::Append { id, record }) => {
+                    if !self.take_batch(queue, id, record) {
+                        break;
+                    }
+                }
+                Ok(work) => self.serve(work),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.unsynced.extend(self.open.keys());
+        self.sync();
+        self.syncer.stop();
+    }
+
+    /// Does what is due by the clock; returns how long until the next of it.
+    fn keep_house(&mut self, now: Instant) -> Duration {
+        if now >= self.retain_at {
+            self.retain();
+            self.release_memory();
+            self.retain_at = now + RETENTION_EVERY;
+        }
+        let unsynced = !self.unsynced.is_empty() || self.events.is_unsynced();
+        if unsynced && self.tools.sync != SyncMode::None {
+            let due = *self.sync_at.get_or_insert(now + SYNC_INTERVAL);
+            if now >= due && self.syncer.is_busy() {
+                // A disk that takes longer than a round gets no second one meanwhile: what is unsynced adds up in the logs.
+                self.sync_at = Some(now + SYNC_INTERVAL);
+            } else if now >= due {
+                self.sync();
+            }
+        }
+        let next = self.sync_at.map_or(self.retain_at, |at| at.min(self.retain_at));
+        next.saturating_duration_since(now)
+    }
+
+    /// Hands everything that is not yet on the disk to the syncer.
+    fn sync(&mut self) {
+        self.sync_at = None;
+        let mut work: Vec<SyncWork> = self.events.dirty().into_iter().collect();
+        for id in std::mem::take(&mut self.unsynced) {
+            if let Some(process) = self.open.get_mut(&id) {
+                work.extend(process.dirty());
+            }
+        }
+        self.syncer.note(work);
+    }
+
+    /// Takes all the records that wait, writes them, and serves whatever stood behind them; false when told to stop.
+    fn take_batch(&mut self, queue: &Receiver<Work>, id: Id, record: Record) -> bool {
+        let mut bytes = record.payload.len();
+        let mut touched = Vec::new();
+        self.collect(id, record, &mut touched);
+        let after = loop {
+            if bytes >= BATCH_BYTES {
+                break None;
+            }
+            match queue.try_recv() {
+                Ok(Work::Append { id, record }) => {
+                    bytes += record.payload.len();
+                    self.collect(id, record, &mut touched);
+                }
+                Ok(other) => break Some(other),
+                Err(_) => break None,
+            }
+        };
+        for id in touched {
+            self.write_batch(id);
+        }
+        match after {
+            Some(Work::Stop) => false,
+            Some(work) => {
+                self.serve(work);
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn collect(&mut self, id: Id, record: Record, touched: &mut Vec<Id>) {
+        // One that is not open was removed or closed: its link is ending too.
+        if self.open.get_mut(&id).is_some_and(|process| process.collect(record)) {
+            touched.push(id);
+        }
+    }
+
+    fn write_batch(&mut self, id: Id) {
+        let Some(process) = self.open.get_mut(&id) else { return };
+        let batch = process.take_batch();
+        let bytes: u64 = batch.iter().map(|record| record.payload.len() as u64).sum();
+        let taken = (bytes, batch.len());
+        let (records, violation) = process.admit(batch);
+        let mut facts = facts_of(&records);
+        let written = process.append(&records);
+        let end = process.end();
+        // Of a batch that failed a beginning may be written; nobody will send it again, so it counts like any other.
+        facts.retain(|(head, _)| head.seq <= end);
+        self.written_bytes += bytes;
+        self.publish(id, facts);
+        match written {
+            Ok(()) => self.give_receipt(id, taken),
+            Err(error) => self.on_disk_error(id, &error),
+        }
+        if let (Some(why), Some(process)) = (violation, self.open.get_mut(&id)) {
+            process.break_off(Break::Violation(why));
+        }
+    }
+
+    /// Tells everybody here what is written, before the watcher hears of it: once it has, it may leave, and whoever waits for the end of its
+    /// process must have been told of that end.
+    fn publish(&mut self, id: Id, facts: Vec<(Head, Fact)>) {
+        let Some(process) = self.open.get_mut(&id) else { return };
+        if process.logs.log.bytes() > self.tools.retention.size {
+            self.sweep.only(&mut process.logs.log, now_us());
+        }
+        if !facts.is_empty() {
+            self.tools.hub.journaled(id, facts.clone());
+        }
+        process.written.send_replace(Written { seq: process.end(), bytes: process.logs.log.bytes() });
+        let name = process.name.clone();
+        for (head, fact) in facts {
+            self.events.tell(head.at, Some((id, name.clone())), Happening::Fact { seq: head.seq, fact });
+        }
+        self.tools.text.written(id);
+    }
+
+    fn give_receipt(&mut self, id: Id, (bytes, records): (u64, usize)) {
+        if self.failing.remove(&id).is_some() && self.failing.is_empty() {
+            tracing::info!("the journal is written again");
+            self.events.tell(Timestamp(now_us()), None, Happening::JournalRecovered);
+        }
+        let Some(process) = self.open.get_mut(&id) else { return };
+        let (receipts, receipt) = (process.receipts(), Receipt::Journaled { seq: process.end(), bytes, records });
+        // A link that is gone needs no receipt: its watcher will ask where the journal ends.
+        if self.tools.sync == SyncMode::Always {
+            let give = move |synced: Result<(), String>| {
+                let _ = receipts.send(synced.map_or_else(|why| Receipt::Broken(Break::Disk(why)), |()| receipt));
+            };
+            self.syncer.when_synced(process.dirty(), Box::new(give));
+        } else {
+            let _ = receipts.send(receipt);
+            if self.tools.sync == SyncMode::Interval {
+                self.unsynced.insert(id);
+            }
+        }
+    }
+
+    /// Nothing is acknowledged any more; the watcher comes again and resumes where the journal ends.
+    fn on_disk_error(&mut self, id: Id, error: &StoreError) {
+        let why = error.to_string();
+        if self.failing.is_empty() {
+            tracing::error!(%why, "the journal cannot be written: output stays with its watchers until it can");
+            self.events.tell(Timestamp(now_us()), None, Happening::JournalFailing { why: why.clone() });
+        }
+        self.failing.insert(id, why.clone());
+        if let Some(process) = self.open.get_mut(&id) {
+            process.break_off(Break::Disk(why));
+        }
+    }
+
+    fn serve(&mut self, work: Work) {
+        match work {
+            Work::Open { opening, reply } => self.open(opening, reply),
+            Work::Append { id, record } => {
+                let mut touched = Vec::new();
+                self.collect(id, record, &mut touched);
+                touched.into_iter().for_each(|id| self.write_batch(id));
+            }
+            Work::Close { id } => self.close(id),
+            Work::Remove { id, reply } => {
+                self.open.remove(&id);
+                self.parked.remove(&id);
+                self.failing.remove(&id);
+                self.tools.text.removed(id);
+                let _ = reply.send(self.tools.store.remove(id));
+            }
+            Work::Note { at, about, what } => self.events.tell(at, about, what),
+            Work::Reader { which, reply } => {
+                let _ = reply.send(self.reader(which));
+            }
+            Work::Sizes { id, reply } => {
+                let _ = reply.send(self.sizes(id));
+            }
+            Work::Stop => {}
+        }
+    }
+
+    /// Opens a process for a link. With `--sync always` the answer, which lets the watcher forget what the journal has, waits until all of
+    /// that is on the disk.
+    fn open(&mut self, opening: Opening, reply: OpenReply) {
+        let id = opening.id;
+        let opened = self.open_logs(opening);
+        // A link that is gone before its answer needs none.
+        match (opened, self.open.get_mut(&id)) {
+            (Ok(opened), Some(process)) if self.tools.sync == SyncMode::Always => {
+                let answer = move |synced: Result<(), String>| {
+                    let _ = reply.send(synced.map(|()| opened).map_err(StoreError::Unsynced));
+                };
+                self.syncer.when_synced(process.dirty(), Box::new(answer));
+            }
+            (opened, _) => {
+                let _ = reply.send(opened);
+            }
+        }
+    }
+
+    fn open_logs(&mut self, opening: Opening) -> Result<Opened, StoreError> {
+        let Opening { id, name, receipts, written } = opening;
+        match self.open.entry(id) {
+            Entry::Occupied(mut process) => process.get_mut().relink(name, receipts),
+            Entry::Vacant(place) => {
+                let logs = match self.parked.remove(&id) {
+                    Some(logs) => logs,
+                    None => self.tools.store.open_process(id)?,
+                };
+                self.tools.text.opened(id, name.clone(), logs.log.reader());
+                place.insert(Process::new(logs, name, receipts, written));
+            }
+        }
+        let Some(process) = self.open.get(&id) else { return Ok(Opened { journal_end: 0 }) };
+        process.written.send_replace(Written { seq: process.end(), bytes: process.logs.log.bytes() });
+        // From this thread, so that it comes before every fact that is written from now on.
+        self.tools.hub.opened(id, self.tools.store.read_story(id)?);
+        Ok(Opened { journal_end: process.end() })
+    }
+
+    /// Lets go of a process that nothing is expected of; its readers keep what they share.
+    fn close(&mut self, id: Id) {
+        if let Some(mut process) = self.open.remove(&id) {
+            self.syncer.note(process.dirty());
+            self.tools.text.closed(id);
+            if process.logs.log.is_read() || process.logs.facts.is_read() {
+                self.parked.insert(id, process.logs);
+            }
+        }
+    }
+
+    /// A reader shares what its log's writer publishes, so the logs it came from are kept until a link opens them or nobody reads.
+    fn reader(&mut self, which: Which) -> Result<LogReader, StoreError> {
+        let (id, pick): (Id, fn(&ProcessLogs) -> LogReader) = match which {
+            Which::Events => return Ok(self.events.reader()),
+            Which::Log(id) => (id, |logs| logs.log.reader()),
+            Which::Facts(id) => (id, |logs| logs.facts.reader()),
+        };
+        if let Some(process) = self.open.get(&id) {
+            return Ok(pick(&process.logs));
+        }
+        match self.parked.entry(id) {
+            Entry::Occupied(logs) => Ok(pick(logs.get())),
+            Entry::Vacant(place) => Ok(pick(place.insert(self.tools.store.open_known(id)?))),
+        }
+    }
+
+    fn sizes(&self, id: Id) -> Sizes {
+        let of = |log: &SegmentLog| Sizes {
+            first_seq: log.first_seq().unwrap_or(0),
+            last_seq: log.last().map_or(0, |(seq, _)| seq),
+            bytes: log.bytes(),
+        };
+        match (self.open.get(&id), self.parked.get(&id)) {
+            (Some(process), _) => of(&process.logs.log),
+            (None, Some(logs)) => of(&logs.log),
+            (None, None) => self.tools.store.open_known(id).map_or(Sizes::default(), |logs| of(&logs.log)),
+        }
+    }
+
+    /// Memory that a busy time has left free goes back once a whole round has been quiet.
+    fn release_memory(&mut self) {
+        let quiet = self.written_bytes == self.written_at_look;
+        if quiet && self.holds_free_memory {
+            sys::give_memory_back();
+        }
+        self.holds_free_memory = !quiet;
+        self.written_at_look = self.written_bytes;
+    }
+
+    fn retain(&mut self) {
+        self.parked.retain(|_, logs| logs.log.is_read() || logs.facts.is_read());
+        let open = self.open.iter_mut().map(|(id, process)| (*id, &mut process.logs));
+        let open = open.chain(self.parked.iter_mut().map(|(id, logs)| (*id, logs)));
+        let open = open.map(|(id, logs)| (id, &mut logs.log)).collect();
+        self.sweep.run(&self.tools.store, open, Instant::now(), now_us());
+        self.sweep.only(&mut self.events.log, now_us());
+        for process in self.open.values_mut() {
+            self.sweep.only(&mut process.logs.facts, now_us());
+        }
+    }
+}
