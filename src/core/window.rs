@@ -20,8 +20,8 @@ use crate::units::Timestamp;
 pub const HELD_MAX_BYTES: usize = 4 << 20;
 /// Output of fewer bytes is copied behind the record before it, if that has not been sent: one message for many small writes.
 const COALESCE_BELOW: usize = 16 << 10;
-/// What a fact is counted as, in bytes.
-const FACT_COST: usize = 64;
+/// What each record is counted as beside its output, in bytes: about what it takes of memory, so that many tiny ones are bounded too.
+const RECORD_COST: usize = 128;
 
 /// What a record that waits holds.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,12 +40,18 @@ enum Held {
 }
 
 impl Held {
-    fn cost(&self) -> usize {
+    /// Bytes of output.
+    fn len(&self) -> usize {
         match self {
             Held::Open(bytes) => bytes.len(),
             Held::Output(bytes) => bytes.len(),
-            Held::Fact(_) => FACT_COST,
+            Held::Fact(_) => 0,
         }
+    }
+
+    /// What it counts against the bound.
+    fn cost(&self) -> usize {
+        self.len() + RECORD_COST
     }
 }
 
@@ -121,7 +127,7 @@ impl Window {
         self.entries.is_empty()
     }
 
-    /// Bytes of output and facts held, facts at a flat rate.
+    /// Bytes of output held, and a flat rate for each record.
     pub fn held_bytes(&self) -> usize {
         self.held_cost
     }
@@ -129,7 +135,7 @@ impl Window {
     /// Bytes of output held: what would be lost if the watcher ended now.
     pub fn held_output_bytes(&self) -> usize {
         let output = self.entries.iter().filter(|entry| entry.head.kind.is_output());
-        output.map(|entry| entry.held.cost()).sum()
+        output.map(|entry| entry.held.len()).sum()
     }
 
     /// The sequence number the next record gets.
@@ -151,13 +157,13 @@ impl Window {
         let offset = of_run.1;
         of_run.1 += data.len() as u64;
         let written = of_run.1;
-        self.held_cost += data.len();
         if data.len() < COALESCE_BELOW {
             let unsent = self.sent < self.entries.len();
             if let Some(Entry { head, held: Held::Open(open) }) = self.entries.back_mut() {
                 let same = head.run == run && head.kind == kind && unsent;
                 if same && open.len() + data.len() <= OUTPUT_MAX_BYTES {
                     open.extend_from_slice(&data);
+                    self.held_cost += data.len();
                     return written;
                 }
             }
@@ -170,13 +176,13 @@ impl Window {
 
     /// Takes a fact.
     pub fn push_fact(&mut self, at: Timestamp, run: u32, fact: Fact) {
-        self.held_cost += FACT_COST;
         self.push(at, run, Kind::Fact, 0, Held::Fact(Box::new(fact)));
     }
 
     fn push(&mut self, at: Timestamp, run: u32, kind: Kind, offset: u64, held: Held) {
         let head = Head { seq: self.next_seq, at, run, kind, offset };
         self.next_seq += 1;
+        self.held_cost += held.cost();
         self.entries.push_back(Entry { head, held });
     }
 
@@ -270,9 +276,9 @@ impl Window {
             dropped += output.len();
             self.held_cost -= output.len();
             if extend_gap(kept.back_mut(), &entry.head, output) {
+                self.held_cost -= RECORD_COST;
                 continue;
             }
-            self.held_cost += FACT_COST;
             kept.push_back(gap_in_place(&entry.head, output));
         }
         self.entries = kept;
@@ -307,7 +313,7 @@ impl Window {
 
     fn push_gap_front(&mut self, seq: u64, at: Timestamp, gap: Gap) {
         let head = Head { seq, at, run: 0, kind: Kind::Fact, offset: 0 };
-        self.held_cost += FACT_COST;
+        self.held_cost += RECORD_COST;
         self.entries.push_front(Entry { head, held: Held::Fact(Box::new(Fact::Gap(gap))) });
     }
 }

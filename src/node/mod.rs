@@ -52,6 +52,9 @@ use crate::PROGRAM_VERSION;
 use crate::host::Host;
 use crate::net::{Acceptor, Admission, BindError, Endpoint};
 
+/// How often it is looked whether the journal's thread lives.
+const SCRIBE_LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Why a zerovisor does not start, or cannot go on. Each is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -75,6 +78,11 @@ pub enum NodeError {
     /// The runtime, or signals.
     #[error("cannot start: {0}")]
     Start(std::io::Error),
+    /// The thread that writes the journal is gone.
+    #[error(
+        "the journal's thread ended unexpectedly: nothing can be recorded; start the zerovisor again, watchers will resume"
+    )]
+    ScribeDied,
     /// Accepting connections.
     #[error("cannot accept connections on {0}: {1}")]
     Accept(Endpoint, std::io::Error),
@@ -151,6 +159,14 @@ impl Parts {
         Ok(Parts { node, hub: Mutex::new(Some(task)), text, threads, _lock: lock })
     }
 
+    /// Without its only writer a zerovisor would take records and acknowledge none, for ever: better it ends and is started again.
+    async fn scribe_died(&self) {
+        let mut look = tokio::time::interval(SCRIBE_LOOK);
+        while !self.threads.first().is_none_or(JoinHandle::is_finished) {
+            look.tick().await;
+        }
+    }
+
     fn stop(self) {
         self.node.scribe.note(Timestamp(now_us()), None, Happening::NodeStopping);
         self.node.scribe.stop();
@@ -221,8 +237,9 @@ async fn serve(parts: &Parts, acceptors: Vec<Acceptor>) -> Result<(), NodeError>
     let started = Happening::NodeStarted { version: PROGRAM_VERSION.into() };
     parts.node.scribe.note(Timestamp(now_us()), None, started);
     tracing::info!(processes = known.0, unreached = known.1, "serving");
-    // All are cancel-safe: a signal stays pending, a finished task in its set.
+    // All are cancel-safe: a signal stays pending, a finished task in its set, a thread ended.
     tokio::select! {
+        () = parts.scribe_died() => return Err(NodeError::ScribeDied),
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
         Some(Ok(Err(error))) = tasks.join_next() => return Err(error),

@@ -60,43 +60,58 @@ impl Sweep {
     }
 
     /// Each process by size and age, then all together: the largest gives way first, segment by segment.
-    pub(super) fn run(&mut self, store: &Store, open: Vec<(Id, &mut SegmentLog)>, now: Instant, now_us: u64) {
-        let live: u64 = open.iter().map(|(_, log)| log.bytes()).sum();
-        let over = live + self.closed_bytes > self.retention.total;
-        let due = self.closed_due.is_none_or(|due| now >= due);
-        let mut closed = Vec::new();
-        if due || over {
-            self.closed_due = Some(now + CLOSED_EVERY);
-            closed = closed_logs(store, &open);
-        }
-        let mut all: Vec<&mut SegmentLog> = open.into_iter().map(|(_, log)| log).chain(closed.iter_mut()).collect();
-        for log in &mut all {
+    pub(crate) fn run(&mut self, store: &Store, mut open: Vec<(Id, &mut SegmentLog)>, now: Instant, now_us: u64) {
+        for (_, log) in &mut open {
             self.only(log, now_us);
         }
-        if due || over {
-            self.shrink(&mut all);
-            drop(all);
-            self.closed_bytes = closed.iter().map(SegmentLog::bytes).sum();
+        let mut closed = Vec::new();
+        if self.closed_due.is_none_or(|due| now >= due) {
+            self.closed_due = Some(now + CLOSED_EVERY);
+            closed = closed_sizes(store, &open);
+            if self.retention.age.is_some() {
+                closed.iter_mut().for_each(|(id, bytes)| *bytes = self.age(store, *id, now_us).unwrap_or(*bytes));
+            }
+            self.closed_bytes = closed.iter().map(|(_, bytes)| *bytes).sum();
         }
+        let live: u64 = open.iter().map(|(_, log)| log.bytes()).sum();
+        self.shrink(store, &mut open, closed, live + self.closed_bytes);
     }
 
-    fn shrink(&self, all: &mut [&mut SegmentLog]) {
-        let mut total: u64 = all.iter().map(|log| log.bytes()).sum();
-        while total > self.retention.total {
-            let Some(largest) = all.iter_mut().max_by_key(|log| log.bytes()) else { return };
-            match largest.drop_oldest() {
-                Ok(Some(dropped)) => total -= dropped.bytes,
-                Ok(None) => {
-                    let limit = self.retention.total;
-                    tracing::warn!(
-                        total,
-                        limit,
-                        "more is kept than --retain-total: only segments being written are left"
-                    );
-                    return;
-                }
-                Err(error) => return tracing::warn!(%error, "retention could not remove a segment"),
+    /// Drops what is too old of a process that is not written; its size then.
+    fn age(&self, store: &Store, id: Id, now_us: u64) -> Option<u64> {
+        let mut logs = store.open_known(id).ok()?;
+        self.only(&mut logs.log, now_us);
+        Some(logs.log.bytes())
+    }
+
+    fn shrink(&mut self, store: &Store, open: &mut [(Id, &mut SegmentLog)], closed: Vec<(Id, u64)>, total: u64) {
+        let mut excess = total.saturating_sub(self.retention.total);
+        if excess == 0 {
+            return;
+        }
+        let open = open.iter_mut().map(|(_, log)| (log.bytes(), Kept::Open(log)));
+        let mut all: Vec<(u64, Kept<'_>)> =
+            open.chain(closed.into_iter().map(|(id, bytes)| (bytes, Kept::Closed(id)))).collect();
+        while excess > 0 {
+            let Some((bytes, largest)) = all.iter_mut().max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0)
+            else {
+                let limit = self.retention.total;
+                return tracing::warn!(
+                    total,
+                    limit,
+                    "more is kept than --retain-total: only the newest segments are left"
+                );
+            };
+            let freed = match largest {
+                Kept::Open(log) => drop_oldest(log),
+                Kept::Closed(id) => store.open_known(*id).ok().and_then(|mut logs| drop_oldest(&mut logs.log)),
+            };
+            if let Kept::Closed(_) = largest {
+                self.closed_bytes = self.closed_bytes.saturating_sub(freed.unwrap_or(0));
             }
+            // One that has no more to give is not asked again.
+            *bytes = freed.map_or(0, |freed| bytes.saturating_sub(freed));
+            excess = excess.saturating_sub(freed.unwrap_or(0));
         }
     }
 
@@ -108,16 +123,95 @@ impl Sweep {
     }
 }
 
-fn closed_logs(store: &Store, open: &[(Id, &mut SegmentLog)]) -> Vec<SegmentLog> {
-    let mut closed = Vec::new();
-    for meta in store.processes().unwrap_or_default().into_iter().flatten() {
-        if open.iter().any(|(id, _)| *id == meta.id) {
-            continue;
-        }
-        match SegmentLog::open(&store.log_dir(meta.id), store.config()) {
-            Ok((log, _)) => closed.push(log),
-            Err(error) => tracing::warn!(id = %meta.id, %error, "retention passes over a journal it cannot open"),
+/// A log that counts towards the total.
+enum Kept<'a> {
+    Open(&'a mut SegmentLog),
+    Closed(Id),
+}
+
+/// The bytes of the oldest segment, which is gone; none if there is only one.
+fn drop_oldest(log: &mut SegmentLog) -> Option<u64> {
+    match log.drop_oldest() {
+        Ok(dropped) => dropped.map(|dropped| dropped.bytes),
+        Err(error) => {
+            tracing::warn!(%error, "retention could not remove a segment");
+            None
         }
     }
-    closed
+}
+
+/// What the logs without a writer take, by their directories: opening thousands of them would hold up everybody's acknowledgements.
+fn closed_sizes(store: &Store, open: &[(Id, &mut SegmentLog)]) -> Vec<(Id, u64)> {
+    let size = |id: Id| -> u64 {
+        let files = std::fs::read_dir(store.log_dir(id)).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum()
+    };
+    let metas = store.processes().unwrap_or_default().into_iter().flatten();
+    let closed = metas.filter(|meta| !open.iter().any(|(id, _)| *id == meta.id));
+    closed.map(|meta| (meta.id, size(meta.id))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zerovisor_core::name::Labels;
+    use zerovisor_core::restart::RestartPolicy;
+    use zerovisor_core::signal::Signal;
+    use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+    use zerovisor_core::units::Timestamp;
+    use zerovisor_core::wire::HostProof;
+
+    use super::super::journal::{Record, RecordMeta};
+    use super::super::store::Meta;
+    use super::*;
+
+    fn meta(id: Id) -> Meta {
+        let spec = Spec {
+            name: "p".parse().unwrap(),
+            name_given: false,
+            labels: Labels::default(),
+            command: vec![],
+            cwd: "/".into(),
+            env_names: vec![],
+            restart: RestartPolicy::No,
+            start_secs: Duration::ZERO,
+            exit_codes: ExitCodes::default(),
+            backoff: "0".parse().unwrap(),
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::ZERO,
+            leftovers: Leftovers::Stop,
+            detached: true,
+        };
+        let host = HostProof::default();
+        Meta { id, secret: [0; 32], name: spec.name.clone(), spec, created_at: Timestamp(1), host, local: true }
+    }
+
+    fn fill(log: &mut SegmentLog, records: u64) {
+        for seq in 1..=records {
+            let meta = RecordMeta { seq, at_us: seq, run: 1, kind: 1, offset: 0 };
+            log.append(&[Record { meta, payload: Bytes::from(vec![b'x'; 32 << 10]) }]).unwrap();
+        }
+    }
+
+    #[test]
+    fn all_together_stay_within_the_total_whether_written_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let retention = Retention { size: 1 << 20, total: 1 << 20, age: None };
+        let store = Store::open(dir.path(), retention.log_config()).unwrap();
+        let ids = [1, 2, 3].map(|n| Id::from_random([n; 16]));
+        let mut open = ids.map(|id| {
+            store.write_meta(&meta(id)).unwrap();
+            let mut logs = store.open_process(id).unwrap();
+            fill(&mut logs.log, 31);
+            logs
+        });
+        let [written, ..] = &mut open;
+        let size = |log: &SegmentLog| log.bytes();
+        assert!(size(&written.log) > 900 << 10);
+        Sweep::new(retention).run(&store, vec![(ids[0], &mut written.log)], Instant::now(), 100);
+        let closed: u64 = ids[1..].iter().map(|id| store.open_process(*id).unwrap().log.bytes()).sum();
+        let kept = closed + size(&written.log);
+        assert!(kept <= 1 << 20, "{kept}");
+        assert!(kept > 800 << 10, "no more than needed: {kept}");
+    }
 }

@@ -147,11 +147,6 @@ impl Store {
         self.root.join("text-cursor")
     }
 
-    /// The limits of process logs.
-    pub(super) fn config(&self) -> LogConfig {
-        self.config
-    }
-
     /// Every process there is, with what cannot be read instead of it.
     ///
     /// # Errors

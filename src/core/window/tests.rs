@@ -74,6 +74,20 @@ fn dropped_output_stands_as_one_gap_and_facts_stay() {
     assert_eq!(sent_output(&mut window), big);
 }
 
+#[test]
+fn many_tiny_records_are_bounded_too() {
+    let mut window = Window::default();
+    let mut records = 0;
+    while window.room() > 0 {
+        let kind = if records % 2 == 0 { Kind::Stdout } else { Kind::Stderr };
+        window.push_output(AT, 1, kind, Bytes::from_static(b"x"));
+        records += 1;
+    }
+    assert!(records <= HELD_MAX_BYTES / RECORD_COST, "{records}");
+    window.drop_oldest_output(usize::MAX);
+    assert_eq!(window.held_bytes(), RECORD_COST, "all of it is one gap");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Output(usize, Kind),
