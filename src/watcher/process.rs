@@ -76,12 +76,14 @@ pub(super) struct Process {
     kill_again_at: Option<Instant>,
     /// Whether any run ever began.
     began: bool,
+    /// Why the last run did not begin; none if it did.
+    not_begun: Option<String>,
 }
 
 impl Process {
     /// A process that has not begun.
     pub(super) fn new(life: Lifecycle, side: WatcherSide, command: Command) -> Process {
-        Process { life, side, command, run: None, todo: Vec::new(), kill_again_at: None, began: false }
+        Process { life, side, command, run: None, todo: Vec::new(), kill_again_at: None, began: false, not_begun: None }
     }
 
     /// The family's side.
@@ -261,6 +263,11 @@ impl Process {
         }
     }
 
+    /// Why the last run did not begin; none if it did.
+    pub(super) fn not_begun(&self) -> Option<&str> {
+        self.not_begun.as_deref()
+    }
+
     /// Puts a fact into the stream.
     pub(super) fn record(&self, fact: Fact, window: &mut Window) {
         window.push_fact(clock::timestamp(), self.life.run(), fact);
@@ -289,12 +296,14 @@ impl Process {
                 self.side.tree.set_main(pid);
                 self.run = Some(run);
                 self.began = true;
+                self.not_begun = None;
                 self.report_started();
                 self.life.on_spawned(Instant::now(), clock::timestamp(), pid, &mut self.todo);
             }
             Err(error) => {
                 let failure = failure(&error);
                 self.report_failed(failure.fault.shell_status(), &error.to_string());
+                self.not_begun = Some(failure.message.clone());
                 self.life.on_spawn_failed(failure, &mut self.todo);
             }
         }

@@ -340,9 +340,13 @@ impl Session {
     async fn on_word(&mut self, word: Word) -> Option<u8> {
         match word {
             Word::Order { order, deed, payload } => {
-                let outcome = self.obey(deed, payload);
+                let starts = matches!(deed, Deed::Start { .. } | Deed::Restart);
+                let mut outcome = self.obey(deed, payload);
                 // What it leads to is done first: whoever asks right after this answer sees it.
                 self.advance();
+                if let (true, Outcome::Done, Some(why)) = (starts, &outcome, self.process.not_begun()) {
+                    outcome = Outcome::Denied(why.to_owned());
+                }
                 self.uplink.obeyed(order, outcome, &mut self.window).await;
                 None
             }
