@@ -8,7 +8,13 @@ use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::units::{Span, Timestamp};
 use zerovisor_core::view::Detail;
 
+use super::verbs::start::zvwatch_line;
 use super::when::rfc3339;
+
+/// A kill that comes this much before the grace was over by the clock of the facts came because it was over.
+const CLOCK_SLACK: Duration = Duration::from_millis(20);
+/// A kill that follows a stop within this was part of it.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Why a process is in its state, in a sentence or two; `now` is for spans. Foreign text in it is not yet made safe.
 pub fn why(detail: &Detail, now: Timestamp) -> String {
@@ -25,7 +31,7 @@ pub fn why(detail: &Detail, now: Timestamp) -> String {
         State::Lost => lost(detail),
         State::Unreachable => unreachable(detail),
     };
-    format!("{} ({}) {because}{}", row.name, row.state, missing(detail))
+    format!("{} ({}) {because}{}{}", row.name, row.state, missing(detail), anew(detail))
 }
 
 fn ago(at: Timestamp, now: Timestamp) -> String {
@@ -117,15 +123,45 @@ fn cause(detail: &Detail) -> Option<(Timestamp, Cause)> {
     })
 }
 
-fn was_killed(detail: &Detail) -> bool {
+fn killed_at(detail: &Detail) -> Option<Timestamp> {
     let run = detail.row.run;
-    latest(detail, |fact| matches!(fact, Fact::Killed { run: killed } if *killed == run).then_some(())).is_some()
+    let killed = latest(detail, |fact| matches!(fact, Fact::Killed { run: killed } if *killed == run).then_some(()));
+    killed.map(|(at, ())| at)
+}
+
+/// Whether there is still a watcher that could begin another run: a foreground one ends with its process, so does one whose first run
+/// never began or whose guard died.
+fn can_start(detail: &Detail) -> bool {
+    let guarded = !matches!(cause(detail), Some((_, Cause::GuardDied)));
+    detail.spec.detached && detail.row.started_at.is_some() && guarded
+}
+
+/// The command that makes a process anew which has no watcher any more. It ends what is said, so that it can be copied.
+fn anew(detail: &Detail) -> String {
+    let command = || zvwatch_line(&detail.spec);
+    match (detail.row.state, &detail.spawn_failure) {
+        _ if can_start(detail) => String::new(),
+        (State::Stopped, _) => format!(" To run it anew, type: {}", command()),
+        (State::Fatal, Some(_)) => format!(" Set that right, then type: {}", command()),
+        (
+            State::Waiting
+            | State::Starting
+            | State::Running
+            | State::Backoff
+            | State::Stopping
+            | State::Exited
+            | State::Fatal
+            | State::Lost
+            | State::Unreachable,
+            _,
+        ) => String::new(),
+    }
 }
 
 fn stopping(detail: &Detail) -> String {
     let spec = &detail.spec;
     match cause(detail) {
-        Some(_) if was_killed(detail) => "is being killed; its processes have not all ended yet.".into(),
+        Some(_) if killed_at(detail).is_some() => "is being killed; its processes have not all ended yet.".into(),
         Some((at, cause)) => format!(
             "is being stopped {cause} since {}: it got {} and is killed when it has not ended within {}.",
             rfc3339(at),
@@ -137,13 +173,25 @@ fn stopping(detail: &Detail) -> String {
 }
 
 fn stopped(detail: &Detail) -> String {
-    let by = match cause(detail) {
-        Some((at, cause)) => format!("was stopped {cause} at {}", rfc3339(at)),
-        None => "was stopped".into(),
-    };
-    let killed = if was_killed(detail) { "; it did not end in time, so all of it was killed" } else { "" };
     let how = detail.report.as_ref().map_or_else(String::new, |report| format!(": {}", end(report)));
-    format!("{by}{how}{killed}. It is not restarted: zvctl start {} does that.", detail.row.name)
+    let grace = detail.spec.stop_timeout;
+    let (by, killed) = match (cause(detail), killed_at(detail)) {
+        (Some((at, cause)), None) => (format!("was stopped {cause} at {}", rfc3339(at)), String::new()),
+        (Some((at, cause)), Some(killed)) if killed.since(at) + CLOCK_SLACK >= grace => {
+            let killed = format!("; it did not end within {}, so all of it was killed", Span(grace));
+            (format!("was stopped {cause} at {}", rfc3339(at)), killed)
+        }
+        (Some((at, cause)), Some(killed)) if killed.since(at) >= AT_ONCE => {
+            let killed =
+                format!("; all of it was killed {} later, without waiting {}", Span(killed.since(at)), Span(grace));
+            (format!("was stopped {cause} at {}", rfc3339(at)), killed)
+        }
+        (Some((at, cause)), Some(_)) => (format!("was killed at once {cause} at {}", rfc3339(at)), String::new()),
+        (None, None) => ("was stopped".into(), String::new()),
+        (None, Some(_)) => ("was stopped".into(), "; what was left of it was killed".into()),
+    };
+    let again = if can_start(detail) { format!(": zvctl start {} does that", detail.row.name) } else { String::new() };
+    format!("{by}{how}{killed}. It is not restarted{again}.")
 }
 
 fn exited(detail: &Detail) -> String {
@@ -160,9 +208,10 @@ fn exited(detail: &Detail) -> String {
 fn fatal(detail: &Detail) -> String {
     let given_up = latest(detail, |fact| if let Fact::Fatal { why } = fact { Some(why.clone()) } else { None });
     match (&detail.spawn_failure, given_up) {
-        (Some(failure), _) => {
+        (Some(failure), _) if can_start(detail) => {
             format!("could not start: {}. Set that right, then zvctl start {}.", failure.message, detail.row.name)
         }
+        (Some(failure), _) => format!("could not start: {}.", failure.message),
         (None, Some((at, why))) => {
             format!("was given up at {}: {why}. Its last run: {}.", rfc3339(at), last_end(detail))
         }
@@ -181,7 +230,7 @@ fn lost(detail: &Detail) -> String {
     let watcher = detail.watcher_pid;
     let known = last_known(detail);
     format!(
-        "lost its watcher (pid {watcher}), which died without a word; its processes were killed with it, and how they ended is not known.{known}"
+        "lost its watcher (pid {watcher}), which is gone without having handed over the rest: how its last run ended is not known. Its guard normally ends what is left of its processes.{known}"
     )
 }
 
@@ -311,6 +360,13 @@ pub(super) mod tests {
             d.report = ended(Exit::Signal { signal: Signal::TERM, core: false }, false);
         };
         says(&said(stopped, State::Stopped), &["was stopped by an operator", "SIGTERM ended it", "zvctl start web"]);
+        let facts = |killed: u64| vec![(Timestamp(1), STOPPING), (Timestamp(1 + killed), Fact::Killed { run: 1 })];
+        says(
+            &said(|d| d.facts = facts(10_000_000), State::Stopped),
+            &["did not end within 10s, so all of it was killed"],
+        );
+        says(&said(|d| d.facts = facts(3_000_000), State::Stopped), &["was killed 3s later, without waiting 10s"]);
+        says(&said(|d| d.facts = facts(200), State::Stopped), &["was killed at once by an operator"]);
         let earlier = |d: &mut Detail| (d.row.run, d.facts) = (2, vec![(Timestamp(1), STOPPING)]);
         assert!(!said(earlier, State::Stopped).contains("operator"), "that was another run");
     }
@@ -326,9 +382,25 @@ pub(super) mod tests {
         };
         says(&said(gave_up, State::Fatal), &["given up at", "failed 3 times", "exit code 1"]);
         let last = |d: &mut Detail| d.facts = vec![(Timestamp(1), Fact::Started { run: 1, pid: 5 })];
-        says(&said(last, State::Lost), &["pid 99", "died without a word", "started, pid 5"]);
+        says(
+            &said(last, State::Lost),
+            &["pid 99", "gone without having handed over", "is not known", "started, pid 5"],
+        );
         let silent = |d: &mut Detail| d.row.silent = Some(Duration::from_secs(12));
         says(&said(silent, State::Unreachable), &["not been heard of for 12s", "may well live"]);
+    }
+
+    #[test]
+    fn what_has_no_watcher_is_made_anew_by_zvwatch() {
+        let anew = "type: zvwatch -d --name web -l app=web --cwd / -- sleep 1d";
+        let failure = || SpawnFailure { fault: SpawnFault::NotFound, message: "cannot run 'x'".into() };
+        let foreground = said(|d| d.spec.detached = false, State::Stopped);
+        let guard = Fact::Stopping { run: 1, cause: Cause::GuardDied };
+        let unguarded = said(|d| d.facts = vec![(Timestamp(1), guard)], State::Stopped);
+        let never = said(|d| (d.row.started_at, d.spawn_failure) = (None, Some(failure())), State::Fatal);
+        for text in [foreground, unguarded, never] {
+            assert!(text.ends_with(anew) && !text.contains("zvctl start"), "{text}");
+        }
     }
 
     #[test]

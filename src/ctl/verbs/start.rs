@@ -61,7 +61,7 @@ async fn command_to_type(client: &mut Client, fate: &Fate) -> Result<Option<Stri
 
 /// `zvwatch -d ... -- COMMAND` for a spec, with what differs from the defaults. Values of environment variables do not travel: their
 /// names stand there to be filled in.
-fn zvwatch_line(spec: &Spec) -> String {
+pub fn zvwatch_line(spec: &Spec) -> String {
     let mut words: Vec<String> = vec!["zvwatch".into(), "-d".into(), "--name".into(), spec.name.to_string()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     for (key, value) in spec.labels.iter() {
