@@ -17,6 +17,10 @@ use super::when::rfc3339;
 
 /// The narrowest a column is cut to.
 const COLUMN_MIN: usize = 8;
+/// The narrowest the text of an event is cut to: it is what the table is for.
+const EVENT_MIN: usize = 40;
+/// The widest a command is where no terminal sets a limit; JSON has it whole.
+const COMMAND_MAX: usize = 200;
 /// Between two columns.
 const GUTTER: usize = 2;
 
@@ -55,23 +59,32 @@ pub const NAME_COLOURS: [&str; 6] = ["\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[3
 pub struct Column {
     title: &'static str,
     right: bool,
-    cut: bool,
+    /// The narrowest it may become; none where it is never cut.
+    min: Option<usize>,
+    /// The widest it becomes, even where there is no terminal.
+    max: usize,
+    /// Never left out.
+    keep: bool,
 }
 
 impl Column {
     /// Text that is shown whole.
     pub const fn text(title: &'static str) -> Column {
-        Column { title, right: false, cut: false }
+        Column { title, right: false, min: None, max: usize::MAX, keep: false }
     }
 
     /// A quantity.
     pub const fn number(title: &'static str) -> Column {
-        Column { title, right: true, cut: false }
+        Column { right: true, ..Column::text(title) }
     }
 
     /// Text that is cut where the terminal is too narrow.
     pub const fn long(title: &'static str) -> Column {
-        Column { title, right: false, cut: true }
+        Column { min: Some(COLUMN_MIN), ..Column::text(title) }
+    }
+
+    const fn kept(self) -> Column {
+        Column { keep: true, ..self }
     }
 }
 
@@ -95,44 +108,84 @@ impl Table {
 
     /// The whole of it as text.
     pub fn render(&self, look: Look) -> String {
-        let widths = self.widths(look.width);
-        let title = |column: &Column| (column.title.to_owned(), Paint::Plain);
-        let mut text = self.line(&self.columns.iter().map(title).collect::<Vec<_>>(), &widths, look);
+        let natural = self.natural();
+        let shown = look.width.map_or_else(|| (0..natural.len()).collect(), |screen| self.shown(&natural, screen));
+        let widths = self.widths(&natural, &shown, look.width);
+        let titles: Vec<_> = self.columns.iter().map(|column| (column.title.to_owned(), Paint::Plain)).collect();
+        let mut text = self.line(&titles, &shown, &widths, look);
         for row in &self.rows {
-            text += &self.line(row, &widths, look);
+            text += &self.line(row, &shown, &widths, look);
         }
         text
     }
 
-    fn widths(&self, screen: Option<usize>) -> Vec<usize> {
+    /// How wide each column would be if there were room.
+    fn natural(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = self.columns.iter().map(|column| column.title.width()).collect();
         for row in &self.rows {
-            for (width, (text, _)) in widths.iter_mut().zip(row) {
-                *width = (*width).max(text.width());
+            for ((width, (text, _)), column) in widths.iter_mut().zip(row).zip(&self.columns) {
+                *width = (*width).max(text.width().min(column.max));
             }
         }
+        widths
+    }
+
+    /// The narrowest a column may become.
+    fn least(&self, at: usize, natural: usize) -> usize {
+        let column = &self.columns[at];
+        column.min.map_or(natural, |min| natural.min(min.max(column.title.width())))
+    }
+
+    /// The columns there is room for: first those go that say nothing, then as many as must for the others not to be cut to nothing.
+    fn shown(&self, natural: &[usize], screen: usize) -> Vec<usize> {
+        let total = |shown: &[usize], width: &dyn Fn(usize) -> usize| {
+            shown.iter().map(|at| width(*at)).sum::<usize>() + GUTTER * shown.len().saturating_sub(1)
+        };
+        let mut shown: Vec<usize> = (0..natural.len()).collect();
+        let empty = |at: &usize| !self.rows.is_empty() && self.rows.iter().all(|row| row[*at].0 == "-");
+        // Quantities before text, those at the right before those at the left.
+        let mut order = shown.clone();
+        order.sort_by_key(|at| (!self.columns[*at].right, std::cmp::Reverse(*at)));
+        for at in order.iter().filter(|at| empty(at)) {
+            if total(&shown, &|at| natural[at]) > screen {
+                shown.retain(|other| other != at);
+            }
+        }
+        for at in order.iter().filter(|at| !self.columns[**at].keep) {
+            if total(&shown, &|at| self.least(at, natural[at])) > screen {
+                shown.retain(|other| other != at);
+            }
+        }
+        shown
+    }
+
+    fn widths(&self, natural: &[usize], shown: &[usize], screen: Option<usize>) -> Vec<usize> {
+        let mut widths: Vec<usize> = shown.iter().map(|at| natural[*at]).collect();
         let Some(screen) = screen else { return widths };
-        let mut excess =
-            (widths.iter().sum::<usize>() + GUTTER * widths.len().saturating_sub(1)).saturating_sub(screen);
-        // From the right, so that a command line gives way before a name.
-        for (width, column) in widths.iter_mut().zip(&self.columns).rev() {
-            let give = if column.cut { excess.min(width.saturating_sub(COLUMN_MIN)) } else { 0 };
-            *width -= give;
+        let taken = widths.iter().sum::<usize>() + GUTTER * widths.len().saturating_sub(1);
+        let mut excess = taken.saturating_sub(screen);
+        // From the right, so that a command line gives way before a name; what must stay wide gives way last.
+        let mut order: Vec<usize> = (0..widths.len()).rev().collect();
+        order.sort_by_key(|at| self.columns[shown[*at]].min > Some(COLUMN_MIN));
+        for at in order {
+            let give = excess.min(widths[at] - self.least(shown[at], widths[at]));
+            widths[at] -= give;
             excess -= give;
         }
         widths
     }
 
-    fn line(&self, cells: &[(String, Paint)], widths: &[usize], look: Look) -> String {
+    fn line(&self, cells: &[(String, Paint)], shown: &[usize], widths: &[usize], look: Look) -> String {
         let (mut line, mut room) = (String::new(), look.width.unwrap_or(usize::MAX));
-        for (at, (((text, paint), width), column)) in cells.iter().zip(widths).zip(&self.columns).enumerate() {
-            if at > 0 {
+        for (place, (at, width)) in shown.iter().zip(widths).enumerate() {
+            let ((text, paint), column) = (&cells[*at], &self.columns[*at]);
+            if place > 0 {
                 line += &" ".repeat(GUTTER.min(room));
                 room -= GUTTER.min(room);
             }
             let width = (*width).min(room);
             room -= width;
-            let text = if look.width.is_some() { cut(text, width) } else { text.clone() };
+            let text = cut(text, width);
             let pad = " ".repeat(width.saturating_sub(text.width()));
             let coloured = look.colour && *paint != Paint::Plain;
             let text = if coloured { format!("{}{text}\x1b[0m", paint.code()) } else { text };
@@ -204,17 +257,17 @@ fn state_cell(row: &ProcessRow) -> String {
 
 const PS_COLUMNS: [Column; 12] = [
     Column::text("ID"),
-    Column::long("NAME"),
+    Column::long("NAME").kept(),
     Column::long("NODE"),
-    Column::text("STATE"),
+    Column::text("STATE").kept(),
     Column::number("PID"),
     Column::number("UP"),
     Column::number("CPU%"),
     Column::number("MEM"),
     Column::number("PEAK"),
     Column::number("RESTARTS"),
-    Column::text("EXIT"),
-    Column::long("COMMAND"),
+    Column::text("EXIT").kept(),
+    Column { max: COMMAND_MAX, ..Column::long("COMMAND") },
 ];
 
 const PS_WIDE_COLUMNS: [Column; 5] = [
@@ -280,8 +333,13 @@ pub fn processes(rows: &[ProcessRow], wide: bool, look: Look) -> String {
     table.render(look)
 }
 
-const EVENT_COLUMNS: [Column; 5] =
-    [Column::number("SEQ"), Column::text("TIME"), Column::text("NODE"), Column::text("NAME"), Column::long("EVENT")];
+const EVENT_COLUMNS: [Column; 5] = [
+    Column::number("SEQ"),
+    Column::text("TIME").kept(),
+    Column::long("NODE"),
+    Column::long("NAME").kept(),
+    Column { min: Some(EVENT_MIN), ..Column::text("EVENT").kept() },
+];
 
 /// The table of `events`.
 pub fn events(events: &[Event], look: Look) -> String {
@@ -336,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_the_terminal_and_is_whole_in_a_pipe() {
+    fn a_table_fits_the_terminal_and_is_nearly_whole_in_a_pipe() {
         let mut long = row("a-rather-long-name-of-a-process-日本語", State::Running);
         long.command = vec!["x".repeat(500)];
         for width in [20, 60, 80, 100, 132] {
@@ -347,7 +405,40 @@ mod tests {
         }
         let table = processes(std::slice::from_ref(&long), false, Look { width: Some(120), colour: false });
         assert!(table.contains("a-rather-long-name-of-a-process-日本語") && table.contains("xxx…"), "{table}");
-        assert!(processes(&[long], false, PIPE).contains(&"x".repeat(500)));
+        let table = processes(&[long], false, PIPE);
+        assert!(table.contains(&("x".repeat(199) + "…\n")), "{table}");
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_columns_that_say_nothing_go_first() {
+        let mut web = row("web", State::Running);
+        web.command = vec!["x".repeat(500)];
+        let mut job = row("job-2", State::Exited);
+        job.exit = Some(ExitSummary { code: None, signal: Some(9), oom: Some(true) });
+        let rows = [web, job];
+        for (width, titles) in [
+            (100, "ID NAME NODE STATE PID RESTARTS EXIT COMMAND"),
+            (60, "ID NAME NODE STATE EXIT COMMAND"),
+            (46, "ID NAME NODE STATE EXIT"),
+            (30, "NAME STATE EXIT"),
+        ] {
+            let table = processes(&rows, false, Look { width: Some(width), colour: false });
+            let first = table.lines().next().unwrap_or_default();
+            assert_eq!(first.split_whitespace().collect::<Vec<_>>().join(" "), titles, "{width}\n{table}");
+            assert!(table.contains("RUNNING") && table.contains("SIGKILL (oom)"), "{table}");
+            assert!(table.lines().all(|line| line.width() <= width), "{table}");
+        }
+    }
+
+    #[test]
+    fn what_happened_keeps_its_room() {
+        let row = row("a-rather-long-name-of-a-process", State::Running);
+        let why = "failed three times in a row, and then some more".to_owned();
+        let what = zerovisor_core::view::Happening::Fact { seq: 1, fact: zerovisor_core::fact::Fact::Fatal { why } };
+        let at = zerovisor_core::units::Timestamp(1);
+        let event = Event { seq: 1, at, node: row.node, id: Some(row.id), name: Some(row.name), what };
+        let table = events(&[event], Look { width: Some(80), colour: false });
+        assert!(table.contains("given up: failed three times in") && table.contains("a-rathe…"), "{table}");
     }
 
     #[test]
