@@ -49,7 +49,7 @@ pub struct Common {
     /// Talk to a tcp:// endpoint without encryption or proof of who answers
     #[arg(long, global = true)]
     pub insecure: bool,
-    /// How to show the answer [default: table]
+    /// How to show the answer [default: table; of events in a pipe or with -f: jsonl]
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
     /// How long an answer may take, such as 500ms or 10s [default: 5s]; for wait and stop: how long the process may take [default: any time]
@@ -94,7 +94,7 @@ pub enum Verb {
     Wait(Wait),
     /// Show everything known about a process
     Inspect(Inspect),
-    /// Show what happened: starts, ends, restarts, lost watchers
+    /// Show what happened: starts, ends, restarts, lost watchers; in a pipe and with -f as JSON lines
     Events(Events),
     /// Say in a sentence or two why a process is in the state it is in
     Why(Inspect),
@@ -176,12 +176,12 @@ pub struct Logs {
     #[arg(short, long)]
     pub follow: bool,
     /// Only the last N lines of each process
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = number::<u64>)]
     pub tail: Option<u64>,
-    /// Nothing before: RFC 3339, DATE, DATE TIME, HH:MM, HH:MM:SS, or a span ago such as 10m
+    /// Nothing before: RFC 3339, DATE, DATE TIME, HH:MM, HH:MM:SS (local time; of yesterday where today's is still to come), or a span ago such as 10m
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Nothing from then on
+    /// Nothing from then on; written as for --since
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
     /// Begin each line with the time its first byte was read
@@ -194,7 +194,7 @@ pub struct Logs {
     #[arg(long, conflicts_with = "run")]
     pub previous: bool,
     /// Only this run
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
     pub run: Option<u32>,
     /// Only lines that match a regular expression; -n counts these
     #[arg(long, value_name = "REGEX", conflicts_with = "raw")]
@@ -220,7 +220,7 @@ pub struct Send {
     /// The process: NAME, ID or NODE/NAME
     #[arg(value_name = "NAME")]
     pub name: Address,
-    /// Words, joined by spaces and followed by a line feed; none or -: standard input as it is
+    /// Words, joined by spaces and followed by a line feed; - or nothing for standard input as it is
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
     /// Close its standard input then
@@ -234,7 +234,7 @@ pub struct Send {
 /// `zvctl signal`
 #[derive(Args, Debug)]
 pub struct SignalArgs {
-    /// A name such as TERM, SIGUSR1 or RTMIN+1, or a number
+    /// The signal: a name such as TERM, SIGUSR1 or RTMIN+1, or a number
     pub signal: Signal,
     /// To which.
     #[command(flatten)]
@@ -300,14 +300,14 @@ pub struct Events {
     /// About which; nothing means everything on the node.
     #[command(flatten)]
     pub targets: Targets,
-    /// Go on with what happens later, as JSON lines unless -o says otherwise
+    /// Go on with what happens later, as JSON lines unless -o table is given
     #[arg(short, long)]
     pub follow: bool,
     /// Only events behind this number
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = number::<u64>)]
     pub since_seq: Option<u64>,
     /// Only the last N
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = number::<u64>)]
     pub tail: Option<u64>,
 }
 
@@ -337,6 +337,11 @@ pub struct Completion {
 pub struct Man {
     /// The directory to write to
     pub dir: PathBuf,
+}
+
+/// A count, said for people where it is none.
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "write a whole number such as 10".to_owned())
 }
 
 /// Reads a command line.
@@ -398,9 +403,10 @@ mod tests {
     #[test]
     fn what_cannot_be_is_a_usage_error() {
         for (bad, said) in [
-            (&["ps", "--where", "cpu >"][..], "expected a value at character 6"),
+            (&["ps", "--where", "cpu >"][..], "at character 6: expected a value"),
             (&["logs", "--raw", "-t", "x"], "cannot be used with"),
             (&["signal", "NOPE", "x"], "'NOPE' is not a signal"),
+            (&["logs", "-n", "abc", "x"], "write a whole number"),
             (&["inspect"], "not provided: <NAME>..."),
             (&["pss"], "tip: a similar subcommand exists: 'ps'"),
             (&["ps", "--sorted"], "unexpected argument '--sorted'"),

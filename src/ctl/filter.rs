@@ -241,7 +241,7 @@ impl Filter {
 
 /// An expression that does not parse, with the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} at character {position}")]
+#[error("at character {position}: {what}")]
 pub struct BadFilter {
     /// What is wrong.
     what: String,
@@ -366,7 +366,7 @@ impl Parser {
             return Err(self.wrong("expected a field such as cpu or name"));
         };
         let Some(field) = Field::named(&name) else {
-            return Err(self.wrong(format!("'{}' is not a field: zvctl ps --help lists them", name.escape_debug())));
+            return Err(self.wrong(format!("'{}' is not a field; zvctl ps --help lists them", name.escape_debug())));
         };
         self.at += 1;
         let tests = [

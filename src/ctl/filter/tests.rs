@@ -45,17 +45,17 @@ fn expressions_are_true_of_the_rows_they_describe() {
 #[test]
 fn an_expression_that_does_not_parse_says_where() {
     for (bad, message) in [
-        ("", "expected a field such as cpu or name at character 1"),
-        ("cpu >", "expected a value at character 6"),
-        ("cpu > fast", "'fast' is not a number at character 7"),
-        ("memory > 5x", "'5x' is not a size such as 64M at character 10"),
-        ("bogus == 1", "'bogus' is not a field: zvctl ps --help lists them at character 1"),
-        ("(cpu > 1", "expected ) at character 9"),
-        ("name = x", "a single '=': write == at character 6"),
-        ("name ~ 'a", "a ' without its second at character 8"),
-        ("cpu ~ 5", "~ is for text: compare a quantity with == < > at character 5"),
-        ("cpu > 1 name", "expected && or || at character 9"),
-        ("cpu < null", "null compares with == and != only at character 7"),
+        ("", "at character 1: expected a field such as cpu or name"),
+        ("cpu >", "at character 6: expected a value"),
+        ("cpu > fast", "at character 7: 'fast' is not a number"),
+        ("memory > 5x", "at character 10: '5x' is not a size such as 64M"),
+        ("bogus == 1", "at character 1: 'bogus' is not a field; zvctl ps --help lists them"),
+        ("(cpu > 1", "at character 9: expected )"),
+        ("name = x", "at character 6: a single '=': write =="),
+        ("name ~ 'a", "at character 8: a ' without its second"),
+        ("cpu ~ 5", "at character 5: ~ is for text: compare a quantity with == < >"),
+        ("cpu > 1 name", "at character 9: expected && or ||"),
+        ("cpu < null", "at character 7: null compares with == and != only"),
     ] {
         assert_eq!(bad.parse::<Filter>().unwrap_err().to_string(), message, "{bad}");
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use zerovisor_core::address::Selection;
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
+use zerovisor_core::name::Label;
 use zerovisor_core::units::Span;
 use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{Answer, Ask, Deed, Failure, Outcome, Until};
@@ -21,6 +22,8 @@ pub struct Fate {
     pub name: String,
     /// Its id, if it is there.
     pub id: Option<Id>,
+    /// The labels it was meant by, where nobody carries them.
+    pub labels: Vec<Label>,
     /// What became of it.
     pub outcome: Result<Outcome, Failure>,
     /// The state it reached and the status of its last run, where that was waited for.
@@ -44,8 +47,8 @@ impl Fate {
         matches!(self.outcome, Ok(Outcome::Busy(_)))
     }
 
-    fn failed(name: String, failure: Failure) -> Fate {
-        Fate { name, id: None, outcome: Err(failure), reached: None }
+    fn failed(select: &Selection, failure: Failure) -> Fate {
+        Fate { name: called(select), id: None, labels: select.labels.clone(), outcome: Err(failure), reached: None }
     }
 
     fn status(&self) -> u8 {
@@ -60,6 +63,7 @@ impl Fate {
     /// Why it was not done.
     fn why(&self) -> Option<String> {
         match &self.outcome {
+            Err(Failure::Unknown(_)) if !self.labels.is_empty() => Some(nobody(&self.labels)),
             Ok(Outcome::Done | Outcome::Already) => None,
             Ok(Outcome::Denied(why) | Outcome::NotRunning(why) | Outcome::Busy(why)) => Some(why.clone()),
             Err(failure) => Some(failure.to_string()),
@@ -111,6 +115,12 @@ impl<'a> FateJson<'a> {
     }
 }
 
+/// That nobody carries labels, as every verb says it.
+pub fn nobody(labels: &[Label]) -> String {
+    let each: Vec<String> = labels.iter().map(|label| format!("-l {}={}", label.key, label.value)).collect();
+    format!("no process carries {}: zvctl ps -a -o wide shows the labels of all", each.join(" "))
+}
+
 /// What a selection was called.
 fn called(select: &Selection) -> String {
     let labels = select.labels.iter().map(|label| format!("{}={}", label.key, label.value));
@@ -141,17 +151,23 @@ fn settled(outcome: Outcome) -> Result<Outcome, Failure> {
 pub fn gather_one(select: &Selection, reply: Result<Reply, Failure>) -> (Vec<Fate>, Nodes) {
     let reply = match reply {
         Ok(reply) => reply,
-        Err(failure) => return (vec![Fate::failed(called(select), failure)], Nodes::default()),
+        Err(failure) => return (vec![Fate::failed(select, failure)], Nodes::default()),
     };
     let mut fates = Vec::new();
     for (answer, _) in reply.parts {
         match answer {
             Answer::Done { id, name, outcome } => {
-                fates.push(Fate { name: name.to_string(), id: Some(id), outcome: settled(outcome), reached: None });
+                fates.push(Fate {
+                    name: name.to_string(),
+                    id: Some(id),
+                    labels: vec![],
+                    outcome: settled(outcome),
+                    reached: None,
+                });
             }
             Answer::Reached { id, name, state, status } => {
                 let (outcome, reached) = (Ok(Outcome::Done), Some((state, status)));
-                fates.push(Fate { name: name.to_string(), id: Some(id), outcome, reached });
+                fates.push(Fate { name: name.to_string(), id: Some(id), labels: vec![], outcome, reached });
             }
             Answer::Here { .. }
             | Answer::Rows
@@ -165,7 +181,7 @@ pub fn gather_one(select: &Selection, reply: Result<Reply, Failure>) -> (Vec<Fat
         }
     }
     if fates.is_empty() && !reply.nodes.is_partial() {
-        fates.push(Fate::failed(called(select), Failure::Unknown(called(select))));
+        fates.push(Fate::failed(select, Failure::Unknown(called(select))));
     }
     (fates, reply.nodes)
 }
@@ -286,6 +302,7 @@ mod tests {
         let targets = Targets { names: vec![], labels: vec!["k=v".parse().unwrap()] };
         let (fates, _) = gather(&selections(&targets).unwrap(), vec![reply(vec![])]);
         assert_eq!((fates[0].status(), fates[0].name.as_str()), (4, "k=v"));
+        assert!(fates[0].why().is_some_and(|why| why.starts_with("no process carries -l k=v: ")));
         assert_eq!(selections(&Targets::default()).unwrap_err().status(), 2);
     }
 }

@@ -7,6 +7,7 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{LogsAsk, Runs};
 
+use super::deed::nobody;
 use super::{Asker, finish, ps};
 use crate::ctl::cli::{Format, Logs};
 use crate::ctl::client::Client;
@@ -83,7 +84,7 @@ async fn sources(client: &mut Client, args: &Logs) -> Result<(Vec<Selection>, No
     }
     let (rows, nodes, worst) = ps::rows(client, targets, true).await?;
     if rows.is_empty() && worst == 0 && !nodes.is_partial() {
-        let line = "no process carries these labels: zvctl ps -a -o wide shows those of all".to_owned();
+        let line = nobody(&targets.labels);
         return Err(CtlError::Told { line, status: status::NO_SUCH });
     }
     if rows.len() > SOURCES_MAX {

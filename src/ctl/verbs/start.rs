@@ -94,7 +94,31 @@ pub fn zvwatch_line(spec: &Spec) -> String {
         words.push("--".into());
         words.extend(spec.command.iter().cloned());
     }
-    quoted_command(&words)
+    typed(&words)
+}
+
+/// Words as they are typed into a shell; control characters in them as `$'...'`, so that they survive being shown and copied.
+fn typed(words: &[String]) -> String {
+    let quoted = |word: &String| {
+        if word.chars().any(char::is_control) {
+            format!("$'{}'", word.chars().map(ansi_c).collect::<String>())
+        } else {
+            quoted_command(std::slice::from_ref(word))
+        }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// A character between `$'` and `'`.
+fn ansi_c(c: char) -> String {
+    match c {
+        '\n' => r"\n".into(),
+        '\t' => r"\t".into(),
+        '\r' => r"\r".into(),
+        '\\' | '\'' => format!("\\{c}"),
+        c if c.is_control() => c.to_string().bytes().map(|byte| format!("\\{byte:03o}")).collect(),
+        c => c.into(),
+    }
 }
 
 #[cfg(test)]
@@ -116,5 +140,7 @@ mod tests {
             "zvwatch -d --name web -l app=web --cwd / --restart on-failure:5 --backoff 100ms..30s \
              --exit-codes 0,3 --stop-signal SIGINT -- sh -c 'a && b'"
         );
+        let line = typed(&["a b".into(), "it's\n\x1b1\\".into()]);
+        assert_eq!(line, r"'a b' $'it\'s\n\0331\\'");
     }
 }
