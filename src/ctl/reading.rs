@@ -30,7 +30,7 @@ const HOLD: Duration = Duration::from_millis(100);
 /// Consumed bytes are granted again in pieces of at least this, well below the window that they keep open.
 const GRANT_BYTES: u64 = STREAM_WINDOW_BYTES / 8;
 /// How long a zerovisor that came back may not know a process: its watcher comes back by itself within this.
-const UNKNOWN_MAX: Duration = Duration::from_secs(15);
+pub const UNKNOWN_MAX: Duration = Duration::from_secs(15);
 
 /// How far one reading goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,5 +1,7 @@
 //! What the verbs that do something share: one request a name, what became of each, the worst as exit status.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use zerovisor_core::address::Selection;
 use zerovisor_core::fact::State;
@@ -9,10 +11,11 @@ use zerovisor_core::units::Span;
 use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{Answer, Ask, Deed, Failure, Outcome, Until};
 
-use super::Asker;
+use super::{Asker, backoff};
 use crate::ctl::cli::{Format, Targets};
 use crate::ctl::client::{Client, Reply};
 use crate::ctl::error::{CtlError, failure_status, status};
+use crate::ctl::reading::UNKNOWN_MAX;
 use crate::ctl::{json, out};
 
 /// What became of one process, or of a name that means none.
@@ -207,26 +210,53 @@ pub async fn perform(client: &mut Client, targets: &Targets, deed: &Deed) -> Res
     Ok(gather(&selections, replies))
 }
 
-/// Waits for each of them.
+/// Waits for each of them, over restarts of the zerovisor too: the same is asked again, for the time that is left.
 ///
 /// # Errors
-/// The link is lost.
+/// The zerovisor is there and refuses, or does not answer.
 pub async fn await_state(
+    asker: &Asker,
     client: &mut Client,
     selections: &[Selection],
     until: Until,
-    limit: Option<std::time::Duration>,
 ) -> Result<(Vec<Fate>, Nodes), CtlError> {
-    let asks = selections.iter().map(|select| Ask::Wait { select: select.clone(), until }).collect();
-    let replies = client.answers(asks, limit).await?;
-    let (mut fates, nodes) = gather(selections, replies);
+    let (begun, limit) = (Instant::now(), asker.limit);
+    let left = || limit.map(|limit| limit.saturating_sub(begun.elapsed()).max(Duration::from_millis(1)));
+    let (mut waits, mut lost, mut told) = (backoff(), None::<Instant>, false);
+    let (mut fates, nodes) = loop {
+        let asks = selections.iter().map(|select| Ask::Wait { select: select.clone(), until }).collect();
+        let error = match client.answers(asks, left()).await {
+            Ok(replies) => {
+                let gathered = gather(selections, replies);
+                let unknown = |fate: &Fate| matches!(fate.outcome, Err(Failure::Unknown(_)));
+                // Watchers come back by themselves; until then a zerovisor without its journal does not know them.
+                if lost.is_some_and(|at| at.elapsed() < UNKNOWN_MAX) && gathered.0.iter().any(unknown) {
+                    tokio::time::sleep(waits.next()).await;
+                    continue;
+                }
+                break gathered;
+            }
+            Err(error @ CtlError::LinkLost { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        if !told {
+            out::note(&format!("{error}: trying again until it is back"));
+        }
+        told = true;
+        let relinked = asker.relink(&mut waits);
+        *client = match left() {
+            None => relinked.await?,
+            Some(left) => tokio::time::timeout(left, relinked).await.map_err(|_| error)??,
+        };
+        lost = Some(Instant::now());
+    };
     for fate in &mut fates {
         if let Err(Failure::TimedOut(ms)) = fate.outcome {
             let what = match until {
                 Until::Running => "does not run",
                 Until::Ended => "has not ended",
             };
-            let why = format!("it {what} after {}", Span(std::time::Duration::from_millis(ms)));
+            let why = format!("it {what} after {}", Span(Duration::from_millis(ms)));
             fate.outcome = Err(Failure::Other(why));
         }
     }

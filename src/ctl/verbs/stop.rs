@@ -21,7 +21,7 @@ pub async fn run(asker: &Asker, args: &Stop) -> Result<(), CtlError> {
         let ids: Vec<Id> = fates.iter().filter_map(told).collect();
         let one = |id: &Id| Selection { addresses: vec![(*id).into()], labels: Vec::new() };
         let each: Vec<Selection> = ids.iter().map(one).collect();
-        let (ends, answered) = await_state(&mut client, &each, Until::Ended, asker.limit).await?;
+        let (ends, answered) = await_state(asker, &mut client, &each, Until::Ended).await?;
         nodes.merge(answered);
         for (id, end) in ids.into_iter().zip(ends) {
             for fate in fates.iter_mut().filter(|fate| fate.id == Some(id)) {

@@ -19,7 +19,7 @@ pub async fn run(asker: &Asker, args: &Wait) -> Result<(), CtlError> {
         WaitFor::Running => (Until::Running, Words { to_do: "wait for", done: "is running", already: "is running" }),
         WaitFor::Ended => (Until::Ended, Words { to_do: "wait for", done: "has ended", already: "has ended" }),
     };
-    let (mut fates, nodes) = await_state(&mut client, &each, until, asker.limit).await?;
+    let (mut fates, nodes) = await_state(asker, &mut client, &each, until).await?;
     for fate in &mut fates {
         match fate.reached {
             Some((state, _)) if until == Until::Running && state != State::Running => {
