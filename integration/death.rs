@@ -99,3 +99,24 @@ fn a_killed_foreground_watcher_ends_its_guard_with_125() {
     assert_eq!(watched.end(SOON).code(), 125);
     assert!(!alive(main));
 }
+
+/// A zerovisor is restarted, and its processes are removed before their watchers are back.
+#[test]
+fn what_is_removed_while_its_watcher_is_away_ends_and_does_not_come_back() {
+    let family = Family::new();
+    let farm = &family.farm;
+    let watcher = Pid::from_raw(family.watcher);
+    kill(watcher, Signal::SIGSTOP).unwrap();
+    farm.kill_node();
+    farm.start_node(&[]);
+    farm.reaches("deep", "UNREACHABLE");
+    farm.ctl(&["rm", "deep"]).refused(1, &["live"]);
+    farm.ctl(&["rm", "-f", "deep"]).ok();
+    assert!(farm.rows("deep").is_empty());
+    kill(watcher, Signal::SIGCONT).unwrap();
+    until("its whole family has ended", SOON, || {
+        let gone = !alive(family.watcher) && !alive(family.guard) && live_with_argument(&family.mark).is_empty();
+        gone.then_some(())
+    });
+    assert!(farm.rows("deep").is_empty(), "it did not come back");
+}

@@ -36,6 +36,7 @@ pub(crate) fn restart() {
     let life = ["-d", "--restart", "on-failure:200", "--backoff", "0..0", "--start-secs", "0", "sh", "-c", &script];
     assert!(rig.watch(&life).status().expect("zvwatch").success());
     assert!(rig.ctl(&["wait", "sh", "--for", "ended"]).status().is_ok());
+    assert!(rig.ctl(&["rm", "-f", "sh"]).status().is_ok_and(|status| status.success()));
     let text = std::fs::read_to_string(&times).expect("the runs wrote their times");
     let stamps: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
     // Between two dates of one run lies one date's start and end; between two runs the same and the restart.

@@ -327,7 +327,7 @@ impl HubTask {
             let _ = reply.send(Outcome::Denied("it is live: stop it first, or remove it by force with -f".into()));
             return;
         }
-        let Some(entry) = self.registry.forget(id) else {
+        let Some(entry) = self.registry.remove(id) else {
             let _ = reply.send(Outcome::Already);
             return;
         };

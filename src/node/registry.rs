@@ -1,6 +1,6 @@
 //! The registry: every process this node knows, with what its facts and its link say of it. Pure: the hub tells it what happened.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -161,12 +161,17 @@ pub(super) struct Registry {
     node: NodeName,
     entries: HashMap<Id, Entry>,
     next_generation: u64,
+    /// Whose watchers may not know yet that they were removed.
+    removed: VecDeque<Id>,
 }
+
+/// Removed processes that are remembered; a watcher that was away for longer brings its process back.
+const REMOVED_MAX: usize = 4096;
 
 impl Registry {
     /// An empty one.
     pub(super) fn new(node: NodeName) -> Registry {
-        Registry { node, entries: HashMap::new(), next_generation: 1 }
+        Registry { node, entries: HashMap::new(), next_generation: 1, removed: VecDeque::new() }
     }
 
     /// The process of this id.
@@ -198,6 +203,9 @@ impl Registry {
         local: bool,
         orders: Orders,
     ) -> Result<(u64, Change), Refusal> {
+        if self.removed.contains(&hello.id) {
+            return Err(Refusal::Removed);
+        }
         let known = self.entries.get(&hello.id);
         if known.is_some_and(|entry| entry.meta.secret != hello.secret) {
             return Err(Refusal::NotYours(hello.id));
@@ -325,6 +333,16 @@ impl Registry {
         entry.reach = Reach::Lost;
         entry.publish();
         Some(Change::Lost)
+    }
+
+    /// Forgets a process for good: its watcher, if it was away, is told to end when it returns.
+    pub(crate) fn remove(&mut self, id: Id) -> Option<Entry> {
+        let entry = self.forget(id)?;
+        self.removed.push_back(id);
+        if self.removed.len() > REMOVED_MAX {
+            self.removed.pop_front();
+        }
+        Some(entry)
     }
 
     /// Forgets a process; those who wait for it are told by the end of their channels.

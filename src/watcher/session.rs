@@ -90,6 +90,8 @@ struct Session {
     untidy: bool,
     /// A signal asked the watcher to end, this often.
     interrupted: u32,
+    /// An operator removed the process while there was no link.
+    removed: bool,
     guard_died: bool,
     /// Since when the window is full without a zerovisor to empty it.
     full_since: Option<Instant>,
@@ -149,6 +151,7 @@ impl Session {
             begun: false,
             untidy: true,
             interrupted: 0,
+            removed: false,
             guard_died: false,
             full_since: None,
             left_at: None,
@@ -354,6 +357,12 @@ impl Session {
                 self.process.report_failed(OWN_FAILURE, &message);
                 Some(OWN_FAILURE)
             }
+            Word::Removed => {
+                self.removed = true;
+                self.process.on_order(Order::Remove { force: true });
+                self.advance();
+                None
+            }
             Word::Parted => Some(self.process.life().shell_status()),
         }
     }
@@ -454,6 +463,10 @@ impl Session {
             }
         }
         let status = self.process.life().shell_status();
+        if self.removed {
+            // Nobody wants the records of a process that was removed.
+            return Some(status);
+        }
         let out_of_patience = self.interrupted >= GIVES_UP || self.patience().is_some_and(|end| Instant::now() >= end);
         if self.tee.as_ref().is_some_and(|tee| !tee.is_empty()) && self.interrupted < GIVES_UP {
             return None;

@@ -81,6 +81,8 @@ pub(super) enum Word {
     },
     /// The name given on the command line is taken, and nothing has begun yet.
     NameTaken(String),
+    /// The process was removed while there was no link.
+    Removed,
     /// The goodbye was answered, or will not be.
     Parted,
 }
@@ -258,7 +260,7 @@ impl Uplink {
             Err(_) if self.is_parting() => Some(Word::Parted),
             Err(lost) => {
                 self.lose(&lost, window);
-                None
+                matches!(lost, Lost::Refused(Refusal::Removed)).then_some(Word::Removed)
             }
         }
     }

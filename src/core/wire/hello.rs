@@ -154,4 +154,7 @@ pub enum Refusal {
     /// The node cannot take it now.
     #[error("{0}")]
     Busy(String),
+    /// The process was removed while its watcher was away: it is to end.
+    #[error("the process was removed")]
+    Removed,
 }

@@ -138,3 +138,12 @@ fn selections_mean_each_process_once() {
     let unknown = Selection { addresses: vec!["nope".parse().unwrap()], labels: vec![] };
     assert!(matches!(all.select(&unknown), Err(Failure::Unknown(_))));
 }
+
+#[test]
+fn a_watcher_that_was_away_when_its_process_was_removed_does_not_bring_it_back() {
+    let mut all = registry();
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    assert!(all.remove(Id::from_random([1; 16])).is_some());
+    assert_eq!(declare(&mut all, &hello(1, "web", true)).unwrap_err(), Refusal::Removed);
+    assert!(declare(&mut all, &hello(2, "web", true)).is_ok(), "its name is free");
+}
