@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::Farm;
+use crate::harness::{Farm, SOON, until};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -146,4 +147,51 @@ fn the_log_is_rotated_and_old_ones_go() {
     logs.sort();
     assert_eq!(logs, ["zerovisor.log", "zerovisor.log.1", "zerovisor.log.2"]);
     assert_eq!(farm.raw(&["much"]).iter().filter(|byte| **byte == b'\n').count(), 50_000, "the journal has all of it");
+}
+
+/// A file system of a few MiB, unmounted at the end.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<SmallDisk> {
+        fs::create_dir(at).unwrap();
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=3m", "tmpfs"], at);
+        mounted.then(|| SmallDisk(at.to_path_buf()))
+    }
+
+    fn grow(&self) {
+        assert!(mount(&["-o", "remount,size=60m"], &self.0));
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the zerovisor may still have files there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn mount(options: &[&str], at: &Path) -> bool {
+    Command::new("mount").args(options).arg(at).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_full_disk_loses_nothing_is_not_told_again_and_again_and_heals_by_itself() {
+    let farm = Farm::empty();
+    let Some(disk) = SmallDisk::mount(&farm.path("small")) else { skip!("no tmpfs can be mounted by this user") };
+    farm.start_node(&["--data", "small/data", "--log", "none"]);
+    let counting = farm.watch(&["--name", "much", "seq", "1", "1200000"]);
+    let failing = || farm.jsonl(&["events"]).iter().filter(|e| e["event"] == "unreachable").count();
+    // Several links were made and dropped: an outage that goes on, not a single failure.
+    until("the disk is full", SOON, || (failing() >= 6).then_some(()));
+    disk.grow();
+    let ended = counting.end(SOON).ok();
+    // The last few records that still fit may end one outage and begin another; after them each link fails and none is told.
+    assert!((1..=3).contains(&ended.err().lines().count()), "an outage is told once: {}", ended.err());
+    let expected: String = (1..=1_200_000).map(|number| format!("{number}\n")).collect();
+    assert!(farm.raw(&["much"]) == expected.as_bytes(), "every byte once and in order");
+    let told: Vec<String> = farm.jsonl(&["events"]).iter().map(|e| e["event"].to_string()).collect();
+    assert!(told.iter().any(|event| event.contains("journal_failing")), "{told:?}");
+    assert!(told.iter().any(|event| event.contains("journal_recovered")), "{told:?}");
+    drop(disk);
 }

@@ -303,12 +303,16 @@ impl Uplink {
             ToPeer::Ack { seq, window_bytes } => {
                 window.on_ack(seq, window_bytes)?;
                 self.progress_at = now;
+                self.on_use();
                 Ok(None)
             }
             ToPeer::Order { order, deed } => {
                 Ok(Some(Word::Order { order, deed, payload: frames.payload.unwrap_or_default() }))
             }
-            ToPeer::Pong { .. } => Ok(None),
+            ToPeer::Pong { .. } => {
+                self.on_use();
+                Ok(None)
+            }
             ToPeer::Farewell if self.is_parting() => Ok(Some(Word::Parted)),
             ToPeer::Farewell => Err(Lost::Protocol("a farewell without a goodbye")),
             // What a zerovisor finds out later, such as a journal that cannot be opened.
@@ -332,10 +336,9 @@ impl Uplink {
             farewell_by: None,
         }));
         (self.node, self.name) = (Some(welcome.node), watcher.name);
-        (self.settled, self.away_since, self.told) = (true, None, None);
+        (self.settled, self.away_since) = (true, None);
         self.progress_at = now;
         self.hello.welcomed_before = true;
-        self.backoff.reset();
         Ok(())
     }
 
@@ -369,6 +372,13 @@ impl Uplink {
                 false
             }
         }
+    }
+
+    /// The link is of use: it acknowledges, or idles. Only that ends an outage; a zerovisor whose disk is full welcomes us each time and
+    /// then drops the link, and would be dialled ten times a second and told of as often.
+    fn on_use(&mut self) {
+        self.backoff.reset();
+        self.told = None;
     }
 
     /// Drops the link, if any, and arranges for the next. Told once an outage; a refusal is told when it is another one.
