@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
-use zerovisor_core::restart::RestartPolicy;
-use zerovisor_core::signal::Signal;
-use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+
+use zerovisor_core::spec::Spec;
+use zerovisor_core::stats::{Placement, Rung};
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::wire::{self, Hello, HostProof, Role, ToNode, ToPeer, VERSIONS, WatcherHello};
 
@@ -161,30 +161,12 @@ pub(crate) fn watcher_hello(id: Id, secret: u8, name: &str) -> WatcherHello {
         id,
         secret: [secret; 32],
         welcomed_before: false,
-        spec: spec(name),
+        spec: Spec::new(name.parse().unwrap(), vec!["story".into()]),
         created_at: Timestamp(1),
         host: HostProof::default(),
         first_seq: 1,
         next_seq: 1,
         state: State::Running,
-    }
-}
-
-fn spec(name: &str) -> Spec {
-    Spec {
-        name: name.parse().unwrap(),
-        name_given: false,
-        labels: zerovisor_core::name::Labels::default(),
-        command: vec!["story".into()],
-        cwd: "/".into(),
-        env_names: Vec::new(),
-        restart: RestartPolicy::No,
-        start_secs: Duration::from_secs(1),
-        exit_codes: ExitCodes::default(),
-        backoff: "100ms..1m".parse().unwrap(),
-        stop_signal: Signal::TERM,
-        stop_timeout: Duration::from_secs(10),
-        leftovers: Leftovers::Stop,
-        detached: false,
+        placement: Placement { rung: Rung::None, why: "no cgroup".into() },
     }
 }

@@ -56,6 +56,14 @@ pub struct Usage {
     pub output_bytes: u64,
     /// Bytes of input given to it.
     pub input_bytes: u64,
+    /// The most memory its tree had at any time, in bytes, by its cgroup; without one the most that was sampled.
+    pub memory_peak_bytes: Option<u64>,
+    /// Read from block devices, in bytes, by its cgroup.
+    pub read_bytes: Option<u64>,
+    /// Written to block devices, in bytes, by its cgroup.
+    pub written_bytes: Option<u64>,
+    /// Kills by the kernel's OOM killer within its cgroup; none where there is no cgroup to ask.
+    pub oom_kills: Option<u64>,
 }
 
 /// The exit report: kept, and queryable.
@@ -77,10 +85,17 @@ pub struct ExitReport {
     pub restarts: u32,
 }
 
+impl ExitReport {
+    /// The most memory it had: of its whole tree where that is known, else of the largest of its processes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.usage.memory_peak_bytes.unwrap_or(self.usage.peak_rss_bytes)
+    }
+}
+
 impl fmt::Display for ExitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cpu = Duration::from_micros(self.usage.cpu_user_us + self.usage.cpu_system_us);
-        let peak = Bytes(self.usage.peak_rss_bytes);
+        let peak = Bytes(self.peak_bytes());
         write!(f, "{} after {} (cpu {}, peak {peak})", self.exit, Span(self.runtime), Span(cpu))?;
         if self.oom == Some(true) { write!(f, ", killed for want of memory") } else { Ok(()) }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::{ExitReport, SpawnFailure};
 use crate::signal::Signal;
+use crate::size::Size;
 use crate::spec::quoted_command;
 use crate::units::{Bytes, Span, Timestamp};
 
@@ -226,6 +227,13 @@ pub enum Fact {
         /// Number of the run.
         run: u32,
     },
+    /// Its terminal has another size: what it writes from here on is for that one.
+    Resized {
+        /// Number of the run.
+        run: u32,
+        /// The size.
+        size: Size,
+    },
 }
 
 impl Fact {
@@ -246,7 +254,8 @@ impl Fact {
             | Fact::Signalled { .. }
             | Fact::Commanded { .. }
             | Fact::Gap(_)
-            | Fact::InputClosed { .. } => None,
+            | Fact::InputClosed { .. }
+            | Fact::Resized { .. } => None,
         }
     }
 }
@@ -271,6 +280,7 @@ impl fmt::Display for Fact {
             Fact::Commanded { command } => write!(f, "given the command: {}", quoted_command(command)),
             Fact::Gap(gap) => gap.fmt(f),
             Fact::InputClosed { .. } => f.write_str("its input was closed"),
+            Fact::Resized { size, .. } => write!(f, "its terminal is {size} now"),
         }
     }
 }

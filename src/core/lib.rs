@@ -3,6 +3,7 @@
 //! ```text
 //! id name units signal        newtypes parsed once, at the edge
 //! escape                      foreign text made safe to look at
+//! size limits stats           of a terminal; what a run may use, and what it uses
 //! restart spec exit fact      what a process is, how a run ended, what happened to it
 //! lifecycle                   the state machine of one process: events in, actions out
 //! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
@@ -18,11 +19,14 @@ pub mod exit;
 pub mod fact;
 pub mod id;
 pub mod lifecycle;
+pub mod limits;
 pub mod name;
 pub mod record;
 pub mod restart;
 pub mod signal;
+pub mod size;
 pub mod spec;
+pub mod stats;
 pub mod units;
 pub mod view;
 pub mod window;

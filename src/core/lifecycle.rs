@@ -130,6 +130,9 @@ enum Grace {
     Over,
 }
 
+/// How a main process ends that the kernel's OOM killer took.
+const KILLED: Exit = Exit::Signal { signal: Signal::KILL, core: false };
+
 /// What follows once a run is cleared.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Then {
@@ -161,6 +164,8 @@ pub struct Lifecycle {
     stop_signal: Signal,
     stop_timeout: Duration,
     leftovers: Leftovers,
+    /// Whether it is also hung up on when it is to end: interactive shells ignore TERM.
+    hangs_up: bool,
     detached: bool,
     has_command: bool,
     /// Whether the command came with the watcher, and not later by an order.
@@ -182,6 +187,7 @@ impl Lifecycle {
             stop_signal: spec.stop_signal,
             stop_timeout: spec.stop_timeout,
             leftovers: spec.leftovers,
+            hangs_up: spec.terminal.is_some() && spec.stop_signal == Signal::TERM,
             detached: spec.detached,
             has_command: !spec.command.is_empty(),
             own_command: !spec.command.is_empty(),
@@ -240,6 +246,11 @@ impl Lifecycle {
             | Phase::Exited
             | Phase::Fatal => None,
         }
+    }
+
+    /// Its console let go of it: it stays from now on when it is STOPPED or FATAL, as if it had been started with `-d`.
+    pub fn detach(&mut self) {
+        self.detached = true;
     }
 
     /// Begins: the first run, or the wait for a command.
@@ -313,7 +324,7 @@ impl Lifecycle {
         self.status = ended.exit.shell_status();
         let report = ExitReport {
             exit: ended.exit,
-            oom: None,
+            oom: usage.oom_kills.map(|kills| kills > 0 && ended.exit == KILLED),
             started_at: run.started_at,
             ended_at: ended.at,
             runtime: lived,
@@ -521,6 +532,7 @@ impl Lifecycle {
                 out.push(Action::Record(Fact::Stopping { run: run.number, cause: cause.clone() }));
                 if gently {
                     out.push(Action::Signal(self.stop_signal));
+                    out.extend(self.hangs_up.then_some(Action::Signal(Signal::HUP)));
                     out.push(Action::Signal(Signal::CONT));
                 }
             }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{CgroupMode, Limits};
 use crate::name::{Labels, ProcessName};
 use crate::restart::RestartPolicy;
 use crate::signal::Signal;
+use crate::size::Size;
 use crate::units::SpanRange;
 
 /// Longest command line that travels and is shown, in bytes; the watcher runs the whole one.
@@ -95,6 +97,37 @@ pub struct Spec {
     pub leftovers: Leftovers,
     /// Whether the watcher stays when its process is STOPPED or FATAL (`-d`).
     pub detached: bool,
+    /// The size its terminal begins with; none: it runs on pipes.
+    pub terminal: Option<Size>,
+    /// How much of a cgroup was asked for.
+    pub cgroup: CgroupMode,
+    /// What each run may use.
+    pub limits: Limits,
+}
+
+impl Spec {
+    /// A program as `zvwatch COMMAND...` runs it when nothing else is said.
+    pub fn new(name: ProcessName, command: Vec<String>) -> Spec {
+        Spec {
+            name,
+            name_given: false,
+            labels: Labels::default(),
+            command,
+            cwd: "/".to_owned(),
+            env_names: Vec::new(),
+            restart: RestartPolicy::No,
+            start_secs: Duration::from_secs(1),
+            exit_codes: ExitCodes::default(),
+            backoff: SpanRange { min: Duration::from_millis(100), max: Duration::from_secs(60) },
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(10),
+            leftovers: Leftovers::Stop,
+            detached: false,
+            terminal: None,
+            cgroup: CgroupMode::Auto,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// The printable form of a command line: lossy UTF-8, at most [`COMMAND_SHOWN_BYTES`], the cut marked with an ellipsis.

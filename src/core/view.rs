@@ -10,6 +10,7 @@ use crate::fact::{Fact, State};
 use crate::id::Id;
 use crate::name::{Labels, NodeName, ProcessName};
 use crate::spec::Spec;
+use crate::stats::{Placement, Pressure, Sample};
 use crate::units::{Timestamp, micros};
 
 /// How a run ended, in the three fields every row has.
@@ -58,7 +59,7 @@ pub struct ProcessRow {
     pub cpu_percent: Option<f64>,
     /// Working set of the whole tree in bytes; none where it is not measured.
     pub memory_bytes: Option<u64>,
-    /// The highest memory seen: of an ended run the largest resident set of one of its processes.
+    /// The most memory its tree had at any time; without a cgroup the most that was sampled.
     pub memory_peak_bytes: Option<u64>,
     /// Runs that followed the first.
     pub restarts: u32,
@@ -68,7 +69,7 @@ pub struct ProcessRow {
     pub command: Vec<String>,
     /// Its labels.
     pub labels: Labels,
-    /// The rung of the cgroup ladder it stands on; none where it has no cgroup.
+    /// The rung of the cgroup ladder it stands on: `v2`, `hybrid`, `v1` or `none`.
     pub rung: Option<String>,
     /// Its journal on disk, in bytes.
     pub journal_bytes: u64,
@@ -124,7 +125,8 @@ impl Story {
             | Fact::Exited
             | Fact::Fatal { .. }
             | Fact::Signalled { .. }
-            | Fact::InputClosed { .. } => {}
+            | Fact::InputClosed { .. }
+            | Fact::Resized { .. } => {}
         }
     }
 }
@@ -207,6 +209,39 @@ pub struct Detail {
     pub journal_bytes: u64,
     /// The latest facts, oldest first, at most [`FACTS_SHOWN`].
     pub facts: Vec<(Timestamp, Fact)>,
+    /// On which rung of the cgroup ladder it stands, and why on no better one.
+    pub placement: Placement,
+    /// The latest sample of the present run.
+    pub sample: Option<Sample>,
+}
+
+/// A node, and what it and its machine use.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Its name.
+    pub name: NodeName,
+    /// Its version.
+    pub version: String,
+    /// How long it has served.
+    pub uptime: Duration,
+    /// Processes it knows.
+    pub processes: u64,
+    /// Of these, the live ones.
+    pub live: u64,
+    /// CPU of all its live processes together, in percent of one core.
+    pub cpu_percent: f64,
+    /// Memory of all of them, in bytes.
+    pub memory_bytes: u64,
+    /// Processors of its machine.
+    pub machine_cpus: u32,
+    /// CPU the whole machine uses, in percent of one core; none until it was looked at twice.
+    pub machine_cpu_percent: Option<f64>,
+    /// Memory of the machine that is not available, in bytes.
+    pub machine_memory_used_bytes: Option<u64>,
+    /// Memory of the machine, in bytes.
+    pub machine_memory_bytes: Option<u64>,
+    /// Pressure on the machine.
+    pub pressure: Pressure,
 }
 
 /// How many of its latest facts a [`Detail`] carries.

@@ -107,7 +107,8 @@ impl Client {
             | ToPeer::Farewell
             | ToPeer::Ack { .. }
             | ToPeer::Order { .. }
-            | ToPeer::Answer { .. }) => {
+            | ToPeer::Answer { .. }
+            | ToPeer::FromViewer { .. }) => {
                 return Err(violation(door, format!("it answers a hello with {}", brief(&other))));
             }
         };
@@ -180,9 +181,11 @@ impl Client {
                 Ok(Some(Part { request, answer, payload: frames.payload.unwrap_or_default() }))
             }
             ToPeer::Pong { .. } | ToPeer::Farewell => Ok(None),
-            other @ (ToPeer::Welcome(_) | ToPeer::Refused(_) | ToPeer::Ack { .. } | ToPeer::Order { .. }) => {
-                Err(violation(&self.door, format!("it sends a client {}", brief(&other))))
-            }
+            other @ (ToPeer::Welcome(_)
+            | ToPeer::Refused(_)
+            | ToPeer::Ack { .. }
+            | ToPeer::Order { .. }
+            | ToPeer::FromViewer { .. }) => Err(violation(&self.door, format!("it sends a client {}", brief(&other)))),
         }
     }
 
@@ -312,7 +315,10 @@ fn collect(reply: &mut Result<Reply, Failure>, answer: Answer, payload: Bytes) -
         | Answer::Missing { .. }
         | Answer::Events
         | Answer::Done { .. }
-        | Answer::Reached { .. } => {
+        | Answer::Reached { .. }
+        | Answer::View(_)
+        | Answer::Screen { .. }
+        | Answer::NodeRows => {
             if let Ok(reply) = reply {
                 reply.parts.push((answer, payload));
             }
@@ -352,6 +358,7 @@ fn brief(message: &ToPeer) -> &'static str {
         ToPeer::Ack { .. } => "an acknowledgement",
         ToPeer::Order { .. } => "an order",
         ToPeer::Answer { .. } => "an answer",
+        ToPeer::FromViewer { .. } => "an act of a viewer",
     }
 }
 

@@ -312,6 +312,9 @@ fn fact_fields(fact: &Fact) -> Fields {
         Fact::Commanded { command } => fields("commanded", [("command", json!(command))]),
         Fact::Gap(gap) => fields("gap", gap_fields(gap)),
         Fact::InputClosed { run } => fields("input_closed", [("run", (*run).into())]),
+        Fact::Resized { run, size } => {
+            fields("resized", [("run", (*run).into()), ("cols", size.cols().into()), ("rows", size.rows().into())])
+        }
     }
 }
 

@@ -275,6 +275,9 @@ impl<'a> Reading<'a> {
             | Answer::Rows
             | Answer::Detail
             | Answer::Events
+            | Answer::View(_)
+            | Answer::Screen { .. }
+            | Answer::NodeRows
             | Answer::Done { .. }
             | Answer::Reached { .. } => {}
         }

@@ -257,8 +257,10 @@ pub(super) mod tests {
     use zerovisor_core::exit::{SpawnFailure, SpawnFault, Usage};
     use zerovisor_core::fact::GapReason;
     use zerovisor_core::signal::Signal;
-    use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+    use zerovisor_core::spec::Spec;
     use zerovisor_core::view::ExitSummary;
+
+    use zerovisor_core::stats::{Placement, Rung};
 
     use super::*;
     use crate::ctl::json::tests::row;
@@ -267,20 +269,10 @@ pub(super) mod tests {
         let mut row = row("web", state);
         row.started_at = Some(Timestamp(100_000_000));
         let spec = Spec {
-            name: row.name.clone(),
             name_given: true,
             labels: row.labels.clone(),
-            command: row.command.clone(),
-            cwd: "/".into(),
-            env_names: vec![],
-            restart: RestartPolicy::No,
-            start_secs: Duration::from_secs(1),
-            exit_codes: ExitCodes::default(),
-            backoff: "100ms..30s".parse().unwrap(),
-            stop_signal: Signal::TERM,
-            stop_timeout: Duration::from_secs(10),
-            leftovers: Leftovers::Stop,
             detached: true,
+            ..Spec::new(row.name.clone(), row.command.clone())
         };
         Detail {
             row,
@@ -294,6 +286,8 @@ pub(super) mod tests {
             journal_last_seq: 9,
             journal_bytes: 1000,
             facts: vec![],
+            placement: Placement { rung: Rung::None, why: "no cgroup".into() },
+            sample: None,
         }
     }
 

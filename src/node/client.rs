@@ -146,7 +146,8 @@ impl Client {
             ToNode::Ping { nonce } => Ok(Some(ToPeer::Pong { nonce })),
             ToNode::Goodbye => Ok(Some(ToPeer::Farewell)),
             ToNode::Hello(_) => Err(SessionError::Violation("a second hello".into())),
-            ToNode::Record(_) | ToNode::Obeyed { .. } => {
+            ToNode::Typed { .. } | ToNode::Resized { .. } => Ok(None),
+            ToNode::Record(_) | ToNode::Obeyed { .. } | ToNode::Sampled(_) | ToNode::ToViewer { .. } => {
                 Err(SessionError::Violation("a watcher's message from a client".into()))
             }
         }
@@ -248,6 +249,7 @@ async fn respond(node: &Node, ask: Ask, payload: Option<Bytes>, answers: &Answer
         Ask::Events(ask) => events::answer(node, ask, answers).await,
         Ask::Do { select, deed } => act(node, select, &deed, payload.as_ref(), answers).await,
         Ask::Wait { select, until } => wait(node, select, until, answers).await,
+        Ask::Attach(_) | Ask::Screen { .. } | Ask::NodeRows => Err(Failure::Other("not served yet".into()).into()),
     }
 }
 
@@ -300,6 +302,8 @@ async fn inspect(node: &Node, address: Address, answers: &Answers) -> Result<(),
         journal_last_seq: sizes.last_seq,
         journal_bytes: sizes.bytes,
         facts,
+        placement: known.meta.placement,
+        sample: None,
     };
     let page = wire::encode_page(&detail).map_err(|error| Failure::Other(error.to_string()))?;
     Ok(answers.send(Answer::Detail, Some(page)).await?)

@@ -80,7 +80,7 @@ pub(super) struct Known {
 
 enum Message {
     Declare { hello: Box<WatcherHello>, local: bool, orders: Orders, reply: oneshot::Sender<Result<Declared, Refusal>> },
-    Opened { id: Id, story: Story },
+    Opened { id: Id, story: Box<Story> },
     Journaled { id: Id, facts: Vec<(Head, Fact)> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
@@ -129,7 +129,7 @@ impl Hub {
 
     /// The journal of a declared process was opened.
     pub(super) fn opened(&self, id: Id, story: Story) {
-        self.tell(Message::Opened { id, story });
+        self.tell(Message::Opened { id, story: Box::new(story) });
     }
 
     /// Facts are in the journal.
@@ -216,7 +216,7 @@ impl HubTask {
             Message::Declare { hello, local, orders, reply } => {
                 let _ = reply.send(self.declare(&hello, local, orders));
             }
-            Message::Opened { id, story } => self.registry.opened(id, story),
+            Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
                 for (head, fact) in facts {
                     self.registry.tell(id, head.at, &fact, Instant::now());

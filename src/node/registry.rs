@@ -119,12 +119,12 @@ impl Entry {
             uptime: if run_lives { monotonic.or(started_at.map(|at| wall.since(at))) } else { None },
             cpu_percent: None,
             memory_bytes: None,
-            memory_peak_bytes: report.map(|report| report.usage.peak_rss_bytes),
+            memory_peak_bytes: report.map(ExitReport::peak_bytes),
             restarts: self.story.run.saturating_sub(1),
             exit: report.map(ExitSummary::of),
             command: self.story.command.clone().unwrap_or_else(|| self.meta.spec.command.clone()),
             labels: self.meta.spec.labels.clone(),
-            rung: None,
+            rung: Some(self.meta.placement.rung.to_string()),
             journal_bytes: self.written.borrow().bytes,
             silent: match self.reach {
                 Reach::Unreachable { since } if state == State::Unreachable => {
@@ -224,6 +224,7 @@ impl Registry {
             created_at: hello.created_at,
             host: hello.host.clone(),
             local,
+            placement: hello.placement.clone(),
         };
         match self.entries.get_mut(&hello.id) {
             Some(entry) => {
@@ -289,7 +290,8 @@ impl Registry {
                 | Fact::Signalled { .. }
                 | Fact::Commanded { .. }
                 | Fact::Gap(_)
-                | Fact::InputClosed { .. } => {}
+                | Fact::InputClosed { .. }
+                | Fact::Resized { .. } => {}
             }
             entry.story.tell(at, fact);
             entry.publish();

@@ -154,36 +154,29 @@ fn closed_sizes(store: &Store, open: &[(Id, &mut SegmentLog)]) -> Vec<(Id, u64)>
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use zerovisor_core::name::Labels;
-    use zerovisor_core::restart::RestartPolicy;
-    use zerovisor_core::signal::Signal;
-    use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+
+    use zerovisor_core::spec::Spec;
     use zerovisor_core::units::Timestamp;
     use zerovisor_core::wire::HostProof;
 
     use super::super::journal::{Record, RecordMeta};
     use super::super::store::Meta;
+    use zerovisor_core::stats::{Placement, Rung};
+
     use super::*;
 
     fn meta(id: Id) -> Meta {
-        let spec = Spec {
-            name: "p".parse().unwrap(),
-            name_given: false,
-            labels: Labels::default(),
-            command: vec![],
-            cwd: "/".into(),
-            env_names: vec![],
-            restart: RestartPolicy::No,
-            start_secs: Duration::ZERO,
-            exit_codes: ExitCodes::default(),
-            backoff: "0".parse().unwrap(),
-            stop_signal: Signal::TERM,
-            stop_timeout: Duration::ZERO,
-            leftovers: Leftovers::Stop,
-            detached: true,
-        };
-        let host = HostProof::default();
-        Meta { id, secret: [0; 32], name: spec.name.clone(), spec, created_at: Timestamp(1), host, local: true }
+        let spec = Spec::new("p".parse().unwrap(), vec![]);
+        Meta {
+            id,
+            secret: [0; 32],
+            name: spec.name.clone(),
+            spec,
+            created_at: Timestamp(1),
+            host: HostProof::default(),
+            local: true,
+            placement: Placement { rung: Rung::None, why: "no cgroup".into() },
+        }
     }
 
     fn fill(log: &mut SegmentLog, records: u64) {

@@ -277,7 +277,12 @@ impl WatcherLink<'_> {
                 return Ok(true);
             }
             ToNode::Hello(_) => return Err(SessionError::Violation("a second hello".into())),
-            ToNode::Request(_) | ToNode::Grant { .. } | ToNode::Cancel { .. } => {
+            ToNode::Sampled(_) | ToNode::ToViewer { .. } => {}
+            ToNode::Request(_)
+            | ToNode::Grant { .. }
+            | ToNode::Cancel { .. }
+            | ToNode::Typed { .. }
+            | ToNode::Resized { .. } => {
                 return Err(SessionError::Violation("a client's message from a watcher".into()));
             }
         }

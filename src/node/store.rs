@@ -20,6 +20,7 @@ use zerovisor_core::id::Id;
 use zerovisor_core::name::ProcessName;
 use zerovisor_core::record::{Head, Kind, Record};
 use zerovisor_core::spec::Spec;
+use zerovisor_core::stats::Placement;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Story};
 use zerovisor_core::wire::{self, HostProof, WireError};
@@ -52,6 +53,8 @@ pub(super) struct Meta {
     pub host: HostProof,
     /// Whether it came over a unix socket, so that it is of this host.
     pub local: bool,
+    /// On which rung of the cgroup ladder its runs stand.
+    pub placement: Placement,
 }
 
 /// Something in the data directory that cannot be read or written.

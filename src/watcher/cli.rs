@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
+use zerovisor_core::limits::{CgroupMode, Limits};
 use zerovisor_core::name::{Label, Labels, NameError, ProcessName};
 use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::signal::Signal;
@@ -209,6 +210,9 @@ impl Cli {
                 LeftoversArg::Wait => Leftovers::Wait,
             },
             detached: self.detach,
+            terminal: None,
+            cgroup: CgroupMode::Auto,
+            limits: Limits::default(),
         };
         let Cli { endpoint, tee, stdin, command: argv, cwd, .. } = self;
         Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin })

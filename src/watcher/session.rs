@@ -21,6 +21,7 @@ use zerovisor_core::lifecycle::{Denial, Lifecycle, Order, Verdict};
 use zerovisor_core::record::{Kind, OUTPUT_MAX_BYTES};
 use zerovisor_core::signal::Signal;
 use zerovisor_core::spec::shown_command;
+use zerovisor_core::stats::{Placement, Rung};
 use zerovisor_core::units;
 use zerovisor_core::window::{HELD_MAX_BYTES, Window};
 use zerovisor_core::wire::{Deed, Outcome, WatcherHello};
@@ -135,6 +136,7 @@ impl Session {
             first_seq: 1,
             next_seq: 1,
             state: life.state(),
+            placement: Placement { rung: Rung::None, why: "no cgroup was looked for".into() },
             spec,
         };
         Ok(Session {

@@ -296,7 +296,8 @@ impl Uplink {
                 | ToPeer::Farewell
                 | ToPeer::Ack { .. }
                 | ToPeer::Order { .. }
-                | ToPeer::Answer { .. } => Err(Lost::Protocol("no welcome came first")),
+                | ToPeer::Answer { .. }
+                | ToPeer::FromViewer { .. } => Err(Lost::Protocol("no welcome came first")),
             };
         }
         match message {
@@ -319,6 +320,7 @@ impl Uplink {
             ToPeer::Refused(refused) => Err(Lost::Refused(refused.reason)),
             ToPeer::Welcome(_) => Err(Lost::Protocol("a second welcome")),
             ToPeer::Answer { .. } => Err(Lost::Protocol("an answer to a client")),
+            ToPeer::FromViewer { .. } => Ok(None),
         }
     }
 

@@ -8,25 +8,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::exit::SpawnFault;
-use crate::name::Labels;
 use crate::restart::RestartPolicy;
 
 fn spec(restart: &str, detached: bool) -> Spec {
     Spec {
-        name: "p".parse().unwrap(),
-        name_given: false,
-        labels: Labels::default(),
-        command: vec!["p".into()],
-        cwd: "/".into(),
-        env_names: vec![],
         restart: restart.parse().unwrap(),
-        start_secs: Duration::from_secs(1),
-        exit_codes: ExitCodes::default(),
         backoff: "0..0".parse().unwrap(),
-        stop_signal: Signal::TERM,
-        stop_timeout: Duration::from_secs(10),
-        leftovers: Leftovers::Stop,
         detached,
+        ..Spec::new("p".parse().unwrap(), vec!["p".into()])
     }
 }
 

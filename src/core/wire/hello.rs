@@ -8,6 +8,7 @@ use crate::fact::State;
 use crate::id::Id;
 use crate::name::{NodeName, ProcessName};
 use crate::spec::Spec;
+use crate::stats::Placement;
 use crate::units::Timestamp;
 
 /// The versions of the protocol that are spoken here.
@@ -94,6 +95,8 @@ pub struct WatcherHello {
     pub next_seq: u64,
     /// The present state, ahead of the records that will tell it.
     pub state: State,
+    /// On which rung of the cgroup ladder its runs stand.
+    pub placement: Placement,
 }
 
 /// The answer to a [`Hello`] that is accepted.

@@ -9,6 +9,8 @@ use crate::id::Id;
 use crate::name::{NodeName, ProcessName};
 use crate::record::{Head, Kind};
 use crate::signal::Signal;
+use crate::size::Size;
+use crate::stats::Sample;
 use crate::units::Timestamp;
 use crate::view::Nodes;
 
@@ -54,6 +56,27 @@ pub enum ToNode {
         /// The number of the request.
         request: u64,
     },
+    /// A watcher's latest sample, and its heartbeat; may be lost.
+    Sampled(Box<Sample>),
+    /// A watcher to one viewer of its terminal; payload as the variant says.
+    ToViewer {
+        /// The viewer's number on this link.
+        viewer: u64,
+        /// What.
+        news: ViewerNews,
+    },
+    /// Typed by an attached client: the payload frame has the bytes, at most what [`TYPED_WINDOW_BYTES`] lets go. Never sent twice.
+    Typed {
+        /// The number of its [`Ask::Attach`].
+        request: u64,
+    },
+    /// An attached client's terminal has another size.
+    Resized {
+        /// The number of its [`Ask::Attach`].
+        request: u64,
+        /// The size.
+        size: Size,
+    },
 }
 
 /// From a node to whoever dialled it.
@@ -91,6 +114,94 @@ pub enum ToPeer {
         /// The part.
         answer: Answer,
     },
+    /// To a watcher, from one viewer of its terminal; the payload frame has what was typed, where something was.
+    FromViewer {
+        /// The viewer's number, chosen by the node, unique on this link.
+        viewer: u64,
+        /// What.
+        act: ViewerAct,
+    },
+}
+
+/// The most bytes typed by one viewer that the program's terminal has not taken; behind them the viewer waits.
+pub const TYPED_WINDOW_BYTES: u64 = 64 << 10;
+/// The largest part of a picture or of a screen's text, in bytes.
+pub const PICTURE_PART_BYTES: usize = 256 << 10;
+
+/// What a viewer does to a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ViewerAct {
+    /// Looks at it from now on. Answered by [`ViewerNews::Attached`] and a picture, or by [`ViewerNews::Denied`].
+    Attach {
+        /// The size of the viewer's own terminal; none: it has no wish.
+        size: Option<Size>,
+        /// Never types, never changes the size.
+        read_only: bool,
+        /// All other viewers are sent away.
+        steal: bool,
+    },
+    /// Wants another picture, as the last one is behind or was made for another size.
+    Picture,
+    /// Types the payload frame.
+    Type,
+    /// Its terminal has another size.
+    Resize(Size),
+    /// Leaves.
+    Detach,
+    /// Wants the text of the present screen, without attaching. Answered by [`ViewerNews::Screen`] or [`ViewerNews::Denied`].
+    Read {
+        /// With colours and attributes, as SGR sequences.
+        ansi: bool,
+    },
+}
+
+/// What a viewer of a terminal is told by its watcher.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ViewerNews {
+    /// It is attached.
+    Attached {
+        /// The present run.
+        run: u32,
+    },
+    /// It is not, or not any more: why, in one line.
+    Denied(String),
+    /// Another viewer took the terminal for itself.
+    Stolen,
+    /// Payload: the next part of a picture, at most [`PICTURE_PART_BYTES`]: bytes that bring a terminal of the viewer's size from whatever
+    /// it shows to what the program's terminal shows. An empty picture changes nothing.
+    Picture {
+        /// The last terminal record the picture contains; the stream goes on behind it.
+        seq: u64,
+        /// The size of the program's terminal.
+        size: Size,
+        /// No part follows.
+        last: bool,
+    },
+    /// Of what it typed so many bytes have been taken by the terminal since it attached.
+    Took {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Payload: the next part of the screen's rows as UTF-8 text, each row ended by a line feed.
+    Screen {
+        /// Columns and rows.
+        shown: ScreenShown,
+        /// No part follows.
+        last: bool,
+    },
+}
+
+/// What a screen's text does not say.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ScreenShown {
+    /// Columns and rows.
+    pub size: Size,
+    /// Column and row of the cursor, from 0; none where it is hidden.
+    pub cursor: Option<(u16, u16)>,
+    /// The title the program gave its terminal.
+    pub title: Option<String>,
+    /// Whether the alternate screen is shown, as by an editor.
+    pub alternate: bool,
 }
 
 /// What can be done to a process.
@@ -180,6 +291,31 @@ pub enum Ask {
         /// For what.
         until: Until,
     },
+    /// View a terminal and type into it. Answered by [`Answer::View`]s: [`View::Attached`], then [`View::Picture`] and
+    /// [`View::Terminal`] as they come, and at the end of the run [`View::RunEnded`].
+    Attach(AttachAsk),
+    /// The text of a terminal's present screen. Answered by [`Answer::Screen`].
+    Screen {
+        /// Whose.
+        address: Address,
+        /// With colours and attributes, as SGR sequences.
+        ansi: bool,
+    },
+    /// The nodes, and what they and their machines use. Answered by [`Answer::NodeRows`].
+    NodeRows,
+}
+
+/// How a terminal is to be viewed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AttachAsk {
+    /// Whose.
+    pub address: Address,
+    /// The size of the client's terminal; none: it has no wish.
+    pub size: Option<Size>,
+    /// Never types, never changes the size.
+    pub read_only: bool,
+    /// All other viewers are sent away.
+    pub steal: bool,
 }
 
 /// What [`Ask::Wait`] waits for.
@@ -296,6 +432,58 @@ pub enum Answer {
     End(Nodes),
     /// There is no answer.
     Failed(Failure),
+    /// To an attached client.
+    View(View),
+    /// Payload: the next part of the screen's rows as UTF-8 text, each row ended by a line feed.
+    Screen {
+        /// Columns and rows.
+        shown: ScreenShown,
+        /// No part follows.
+        last: bool,
+    },
+    /// Payload: a page of `Vec<NodeRow>`.
+    NodeRows,
+}
+
+/// What an attached client is told, as it comes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum View {
+    /// It is attached.
+    Attached {
+        /// To which process.
+        id: Id,
+        /// Its name.
+        name: ProcessName,
+        /// Its node.
+        node: NodeName,
+        /// The present run.
+        run: u32,
+    },
+    /// Payload: the next part of a picture, as in [`ViewerNews::Picture`]; counts as part of the stream.
+    Picture {
+        /// The size of the program's terminal.
+        size: Size,
+        /// Bytes of output that were not shown since the picture before, because the client did not take them in time.
+        skipped_bytes: u64,
+        /// No part follows.
+        last: bool,
+    },
+    /// Payload: what the program wrote next to its terminal; part of the stream.
+    Terminal,
+    /// Of what the client typed so many bytes have been taken by the terminal since it attached.
+    Took {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The run ended, and the view with it.
+    RunEnded {
+        /// The status a shell would show for it.
+        status: u8,
+        /// How, in one line.
+        what: String,
+    },
+    /// The view ended though the run goes on: why, in one line.
+    SentAway(String),
 }
 
 /// Where log records come from.

@@ -3,11 +3,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::address::Selection;
+use crate::limits::{CgroupMode, Limits};
 use crate::name::Labels;
 use crate::record::{Head, Kind};
 use crate::restart::RestartPolicy;
 use crate::signal::Signal;
+use crate::size::Size;
 use crate::spec::{ExitCodes, Leftovers, Spec};
+use crate::stats::{Placement, Rung, Sample};
 use crate::units::{SpanRange, Timestamp};
 use crate::{fact::State, id::Id};
 use std::time::Duration;
@@ -28,6 +31,9 @@ fn hello() -> ToNode {
         stop_timeout: Duration::from_secs(10),
         leftovers: Leftovers::Stop,
         detached: true,
+        terminal: Some(Size::DEFAULT),
+        cgroup: CgroupMode::Auto,
+        limits: Limits { memory_bytes: Some(1 << 30), cpu_millis: None, pids: None },
     };
     let watcher = WatcherHello {
         id: Id::from_random([0xab; 16]),
@@ -39,6 +45,7 @@ fn hello() -> ToNode {
         first_seq: 1,
         next_seq: 3,
         state: State::Running,
+        placement: Placement { rung: Rung::V2, why: "w".into() },
     };
     ToNode::Hello(Hello {
         versions: Versions { oldest: 1, newest: 2 },
@@ -56,15 +63,15 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 const HELLO: &str = concat!(
-    "5a010001020d7a76776174636820302e312e3000abababababababababababababababab07070707070707070707070707070707070707",
-    "070707070707070707070707070002736801010361707003776562020462617368022d69052f726f6f7401044c414e4701030100010000",
-    "fc00e1f5053c001e0a000001fd00401e18240a06000162fcfcffffeffb242163010302",
+    "5a010001020d7a76776174636820302e312e3000abababababababababababababababab070707070707070707070707070707070707",
+    "07070707070707070707070707070002736801010361707003776562020462617368022d69052f726f6f7401044c414e470103010001",
+    "0000fc00e1f5053c001e0a0000010150180001fc000000400000fd00401e18240a06000162fcfcffffeffb242163010302000177",
 );
 
 /// The bytes written down here are what released watchers send; a change that breaks this test needs a new protocol version.
 #[test]
 fn golden_bytes() {
-    let golden: [(&str, Bytes, &str); 8] = [
+    let golden: [(&str, Bytes, &str); 11] = [
         ("hello", encode_header(&hello()).unwrap(), HELLO),
         ("ping", encode_header(&ToNode::Ping { nonce: 5 }).unwrap(), "5a010105"),
         ("record", encode_header(&ToNode::Record(head())).unwrap(), "5a0103fb2c01fd00401e18240a06000101fc70110100"),
@@ -84,6 +91,26 @@ fn golden_bytes() {
             }))
             .unwrap(),
             "5a010509fb881301000001",
+        ),
+        (
+            "sampled",
+            encode_header(&ToNode::Sampled(Box::new(Sample { run: 1, memory_bytes: Some(4096), ..Sample::default() })))
+                .unwrap(),
+            "5a010800010000000001fb00100000000000000000000000000000",
+        ),
+        (
+            "typed by a viewer",
+            encode_header(&ToPeer::FromViewer { viewer: 7, act: ViewerAct::Resize(Size::DEFAULT) }).unwrap(),
+            "5a010707035018",
+        ),
+        (
+            "news of a viewer",
+            encode_header(&ToNode::ToViewer {
+                viewer: 7,
+                news: ViewerNews::Picture { seq: 300, size: Size::DEFAULT, last: true },
+            })
+            .unwrap(),
+            "5a01090703fb2c01501801",
         ),
         ("fact", encode_fact(&Fact::Started { run: 1, pid: 42 }).unwrap(), "010154"),
     ];

@@ -179,6 +179,9 @@ pub fn gather_one(select: &Selection, reply: Result<Reply, Failure>) -> (Vec<Fat
             | Answer::Log { .. }
             | Answer::Missing { .. }
             | Answer::Events
+            | Answer::View(_)
+            | Answer::Screen { .. }
+            | Answer::NodeRows
             | Answer::End(_)
             | Answer::Failed(_) => {}
         }

@@ -137,7 +137,7 @@ mod tests {
         spec.command = vec!["sh".into(), "-c".into(), "a && b".into()];
         assert_eq!(
             zvwatch_line(&spec),
-            "zvwatch -d --name web -l app=web --cwd / --restart on-failure:5 --backoff 100ms..30s \
+            "zvwatch -d --name web -l app=web --cwd / --restart on-failure:5 --backoff 100ms..1m00s \
              --exit-codes 0,3 --stop-signal SIGINT -- sh -c 'a && b'"
         );
         let line = typed(&["a b".into(), "it's\n\x1b1\\".into()]);

@@ -1,29 +1,18 @@
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use zerovisor_core::name::Labels;
-use zerovisor_core::signal::Signal;
-use zerovisor_core::spec::{ExitCodes, Leftovers, Spec};
+use zerovisor_core::spec::Spec;
 use zerovisor_core::wire::HostProof;
+
+use zerovisor_core::stats::{Placement, Rung};
 
 use super::*;
 
 fn hello(id: u8, name: &str, given: bool) -> WatcherHello {
     let spec = Spec {
-        name: name.parse().unwrap(),
         name_given: given,
         labels: Labels::new([format!("app={name}").parse().unwrap()]).unwrap(),
-        command: vec![name.into()],
-        cwd: "/".into(),
-        env_names: vec![],
-        restart: zerovisor_core::restart::RestartPolicy::No,
-        start_secs: Duration::from_secs(1),
-        exit_codes: ExitCodes::default(),
-        backoff: "0..0".parse().unwrap(),
-        stop_signal: Signal::TERM,
-        stop_timeout: Duration::from_secs(10),
-        leftovers: Leftovers::Stop,
         detached: true,
+        ..Spec::new(name.parse().unwrap(), vec![name.into()])
     };
     WatcherHello {
         id: Id::from_random([id; 16]),
@@ -35,6 +24,7 @@ fn hello(id: u8, name: &str, given: bool) -> WatcherHello {
         first_seq: 1,
         next_seq: 1,
         state: State::Starting,
+        placement: Placement { rung: Rung::None, why: "no cgroup".into() },
     }
 }
 

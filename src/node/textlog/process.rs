@@ -197,7 +197,8 @@ impl Process {
             | Fact::Fatal { .. }
             | Fact::Signalled { .. }
             | Fact::Commanded { .. }
-            | Fact::InputClosed { .. } => {}
+            | Fact::InputClosed { .. }
+            | Fact::Resized { .. } => {}
         }
         page.line(at, &self.who, Word::State, &fact.to_string());
     }

@@ -154,7 +154,13 @@ impl Zerovisor {
                 session.say(&ToPeer::Farewell, None).await;
                 Heard::Goodbye
             }
-            ToNode::Hello(_) | ToNode::Request(_) | ToNode::Grant { .. } | ToNode::Cancel { .. } => {
+            ToNode::Sampled(_) | ToNode::ToViewer { .. } => Heard::Other,
+            ToNode::Hello(_)
+            | ToNode::Request(_)
+            | ToNode::Grant { .. }
+            | ToNode::Cancel { .. }
+            | ToNode::Typed { .. }
+            | ToNode::Resized { .. } => {
                 panic!("not a message of a welcomed watcher: {message:?}")
             }
         })
