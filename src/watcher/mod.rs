@@ -18,6 +18,7 @@ pub mod say;
 pub mod session;
 pub mod spawn;
 mod spawn_error;
+mod streams;
 mod sys;
 pub mod tree;
 mod uplink;

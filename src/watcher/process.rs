@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use zerovisor_core::exit::{Exit, SpawnFailure, SpawnFault, Usage};
@@ -19,10 +19,10 @@ use super::clock;
 use super::env::Environment;
 use super::guard::WatcherSide;
 use super::input::Input;
-use super::pipes::{self, Stdin};
-use super::pump::{Pump, Took};
+use super::pump::Took;
 use super::say::say;
-use super::spawn::{Class, Program, SpawnError, Stage, Surroundings, prepare, spawn};
+use super::spawn::{Class, Program, SpawnError, Surroundings, prepare, spawn};
+use super::streams::Streams;
 use super::tree::{self, Ended, Who};
 
 /// What the kill of a tree may have missed is looked for again so soon, should no end of a child tell sooner.
@@ -58,9 +58,7 @@ struct Run {
     number: u32,
     pidfd: OwnedFd,
     main_ended: bool,
-    stdout: Pump,
-    stderr: Pump,
-    input: Input,
+    streams: Streams,
     usage: Usage,
 }
 
@@ -103,7 +101,7 @@ impl Process {
 
     /// The input of the present run.
     pub(super) fn input(&mut self) -> Option<&mut Input> {
-        self.run.as_mut().map(|run| &mut run.input)
+        self.run.as_mut().map(|run| run.streams.input())
     }
 
     /// Number of the present run.
@@ -137,8 +135,8 @@ impl Process {
     /// When [`Process::on_timer`] wants to be called. `hold`: a restart waits for longer than its delay.
     pub(super) fn deadline(&self, hold: bool) -> Option<Instant> {
         let life = self.life.deadline().filter(|_| !(hold && self.life.state() == State::Backoff));
-        let naps = self.run.iter().flat_map(|run| [run.stdout.nap_until(), run.stderr.nap_until()]).flatten();
-        naps.chain(life).chain(self.kill_again_at).min()
+        let nap = self.run.as_ref().and_then(|run| run.streams.deadline());
+        [nap, life, self.kill_again_at].into_iter().flatten().min()
     }
 
     /// A deadline may have passed.
@@ -147,8 +145,7 @@ impl Process {
             self.life.on_timer(now, &mut self.todo);
         }
         if let Some(run) = &mut self.run {
-            run.stdout.on_timer(now);
-            run.stderr.on_timer(now);
+            run.streams.on_timer(now);
         }
         if self.kill_again_at.is_some_and(|at| now >= at) {
             self.kill_tree(now);
@@ -157,22 +154,21 @@ impl Process {
 
     /// A heartbeat: what is idle gives its memory back. True if something did.
     pub(super) fn on_heartbeat(&mut self, now: Instant) -> bool {
-        self.run.as_mut().is_some_and(|run| run.stdout.on_heartbeat(now) | run.stderr.on_heartbeat(now))
+        self.run.as_mut().is_some_and(|run| run.streams.on_heartbeat(now))
     }
 
     /// Waits until one of the outputs can be read. Cancel-safe: it takes nothing.
     pub(super) async fn output_ready(&self) -> Kind {
-        let Some(run) = &self.run else { return std::future::pending().await };
-        tokio::select! {
-            () = run.stdout.readable() => Kind::Stdout,
-            () = run.stderr.readable() => Kind::Stderr,
+        match &self.run {
+            Some(run) => run.streams.output_ready().await,
+            None => std::future::pending().await,
         }
     }
 
     /// Waits until input can be written. Cancel-safe: it writes nothing.
     pub(super) async fn input_ready(&self) {
         match &self.run {
-            Some(run) => run.input.writable().await,
+            Some(run) => run.streams.input_ready().await,
             None => std::future::pending().await,
         }
     }
@@ -180,8 +176,7 @@ impl Process {
     /// Reads one of the outputs once, at most `room` bytes, which must not be 0.
     pub(super) fn take(&mut self, kind: Kind, room: usize) -> Took {
         let Some(run) = &mut self.run else { return Took::Nothing };
-        let pump = if kind == Kind::Stderr { &mut run.stderr } else { &mut run.stdout };
-        let took = pump.take(Instant::now(), room);
+        let took = run.streams.take(kind, Instant::now(), room);
         if let Took::Output(bytes) = &took {
             run.usage.output_bytes += bytes.len() as u64;
         }
@@ -191,7 +186,7 @@ impl Process {
     /// An output that is to be read to its end now: nobody of the tree is left to write to it.
     pub(super) fn to_drain(&self) -> Option<Kind> {
         let run = self.run.as_ref().filter(|run| run.main_ended && self.side.tree.is_empty())?;
-        [&run.stdout, &run.stderr].into_iter().find(|pump| !pump.is_closed()).map(|pump| pump.kind)
+        run.streams.open_output()
     }
 
     /// Reaps what has ended.
@@ -219,8 +214,7 @@ impl Process {
             self.kill_tree(now);
         }
         if let Some(run) = self.run.as_mut().filter(|run| run.main_ended && self.side.tree.is_empty()) {
-            run.stdout.on_tree_gone();
-            run.stderr.on_tree_gone();
+            run.streams.on_tree_gone();
         }
     }
 
@@ -238,12 +232,13 @@ impl Process {
 
     /// Ends a run of which nothing is left. True if it did.
     fn clear(&mut self) -> bool {
-        let cleared = self.run.as_ref().is_some_and(|run| {
-            run.main_ended && run.stdout.is_closed() && run.stderr.is_closed() && self.side.tree.is_empty()
-        });
+        let cleared = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.main_ended && run.streams.open_output().is_none() && self.side.tree.is_empty());
         let Some(mut run) = self.run.take_if(|_| cleared) else { return false };
         self.kill_again_at = None;
-        run.usage.input_bytes = run.input.written();
+        run.usage.input_bytes = run.streams.input().written();
         self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
         true
     }
@@ -316,15 +311,10 @@ impl Process {
         ours.extend(here.node.clone().map(|node| ("ZV_NODE", node)));
         let program = Program { argv: argv.clone(), env: env.of_run(std::env::vars_os(), ours), cwd: cwd.clone() };
         let prepared = prepare(&program)?;
-        let (child, ends) = pipes::stdio(Stdin::Pipe)?;
-        let own = |error| SpawnError::own(Stage::Pipe, &error, Path::new("the child"));
-        let closed = || std::io::Error::from_raw_os_error(nix::errno::Errno::EBADF as i32);
-        let stdout = Pump::new(Kind::Stdout, ends.stdout).map_err(own)?;
-        let stderr = Pump::new(Kind::Stderr, ends.stderr).map_err(own)?;
-        let input = ends.stdin.ok_or_else(closed).and_then(Input::new).map_err(own)?;
+        let (child, streams) = Streams::open()?;
         let child = spawn(&prepared, child, &Surroundings::default())?;
         let usage = Usage::default();
-        Ok((Run { number, pidfd: child.pidfd, main_ended: false, stdout, stderr, input, usage }, child.pid))
+        Ok((Run { number, pidfd: child.pidfd, main_ended: false, streams, usage }, child.pid))
     }
 
     /// A front that cannot be told has gone, and its user with it: no reason not to run.

@@ -6,36 +6,37 @@
 //!   pipes -----output---->+---------+----output (-t)--------> console
 //! ```
 
+mod leaving;
+mod orders;
+mod signals;
+
 use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Sleep, sleep_until};
-use zerovisor_core::fact::{Cause, Fact, State};
+use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
-use zerovisor_core::lifecycle::{Denial, Lifecycle, Order, Verdict};
+use zerovisor_core::lifecycle::{Lifecycle, Order};
 use zerovisor_core::record::{Kind, OUTPUT_MAX_BYTES};
-use zerovisor_core::signal::Signal;
-use zerovisor_core::spec::shown_command;
 use zerovisor_core::stats::{Placement, Rung};
-use zerovisor_core::units;
 use zerovisor_core::window::{HELD_MAX_BYTES, Window};
-use zerovisor_core::wire::{Deed, Outcome, WatcherHello};
+use zerovisor_core::wire::WatcherHello;
+
+use leaving::ABANDONED;
 
 use super::cli::Settings;
 use super::clock;
 use super::console::{Tee, Typed};
-use super::guard::{Control, OWN_FAILURE, WatcherSide};
-use super::input::{Input, InputDenial};
+use super::guard::WatcherSide;
+use super::input::Input;
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
-use super::say::say;
 use super::sys;
-use super::uplink::{Arrival, Uplink, Word};
+use super::uplink::{Arrival, Uplink};
 use crate::host::Host;
 
 /// How long the child waits in write(2) before a full window while there is no zerovisor; then the oldest output is dropped, and a gap
@@ -43,17 +44,6 @@ use crate::host::Host;
 pub const OFFLINE_WAIT: Duration = Duration::from_secs(30);
 /// How much is dropped at once, in bytes.
 const DROP_BYTES: usize = HELD_MAX_BYTES / 4;
-/// So many interrupts stop the run, kill it, and then stop waiting for anything.
-const GIVES_UP: u32 = 3;
-/// How long an ended foreground watcher waits for an acknowledgement while there is no zerovisor, and never was one.
-const LAST_WAIT: Duration = Duration::from_secs(2);
-/// The same where there was one: it is being restarted, more likely than not.
-const LAST_WAIT_RETURN: Duration = Duration::from_secs(30);
-/// The same while there is one: a slow disk or line acknowledges now and then.
-const LAST_WAIT_LINKED: Duration = Duration::from_secs(10);
-/// A detached watcher without a run ends after so long without any zerovisor.
-const ABANDONED: Duration = Duration::from_secs(3600);
-
 /// What happened.
 enum Event {
     /// A child has ended.
@@ -252,64 +242,6 @@ impl Session {
         }
     }
 
-    /// What the guard has to say: signals to the family.
-    fn on_control(&mut self) -> Option<u8> {
-        loop {
-            let side = self.process.side();
-            let control = self.control.try_io(Interest::READABLE, |_| side.control());
-            match control {
-                Ok(Control::Signal(number)) => {
-                    if let Some(status) = self.on_signal(number) {
-                        return Some(status);
-                    }
-                }
-                Ok(Control::GuardDead) if !self.guard_died => {
-                    if !self.begun {
-                        return Some(OWN_FAILURE);
-                    }
-                    self.guard_died = true;
-                    self.process.on_guard_died();
-                }
-                Ok(Control::GuardDead) | Err(_) => return None,
-            }
-        }
-    }
-
-    /// INT, TERM and HUP end the run and the watcher, a second one kills. QUIT, by which Go and Java show where they are, goes to the
-    /// program like USR1 and USR2; WINCH and CONT do too, and are no news.
-    fn on_signal(&mut self, number: i32) -> Option<u8> {
-        let signal = Signal::try_from(number).ok()?;
-        match number {
-            libc::SIGINT | libc::SIGTERM | libc::SIGHUP => self.interrupt(signal),
-            libc::SIGWINCH | libc::SIGCONT => {
-                self.process.signal_main(signal);
-                None
-            }
-            _ => match self.process.on_order(Order::Signal(signal)) {
-                Verdict::Denied(_) if number == libc::SIGQUIT => self.interrupt(signal),
-                Verdict::Accepted | Verdict::Already | Verdict::Denied(_) => None,
-            },
-        }
-    }
-
-    fn interrupt(&mut self, signal: Signal) -> Option<u8> {
-        self.interrupted += 1;
-        if self.left_at.is_some() {
-            // There is nothing left to stop but the waiting for a zerovisor.
-            self.interrupted = GIVES_UP;
-        }
-        if !self.begun {
-            let status = u8::try_from(128 + signal.number()).unwrap_or(OWN_FAILURE);
-            if self.process.side().has_front() {
-                self.process.report_failed(status, &format!("ended by {signal} before it started"));
-            }
-            return Some(status);
-        }
-        let cause = Cause::Console(signal);
-        self.process.on_order(if self.interrupted > 1 { Order::Kill(cause) } else { Order::Stop(cause) });
-        None
-    }
-
     /// Reads an output once.
     fn take(&mut self, kind: Kind) -> Took {
         let room = self.room();
@@ -340,73 +272,6 @@ impl Session {
             let _unwanted = input.offer(chunk.unwrap_or_default(), eof);
         }
         self.write_input();
-    }
-
-    async fn on_word(&mut self, word: Word) -> Option<u8> {
-        match word {
-            Word::Order { order, deed, payload } => {
-                let starts = matches!(deed, Deed::Start { .. } | Deed::Restart);
-                let mut outcome = self.obey(deed, payload);
-                // What it leads to is done first: whoever asks right after this answer sees it.
-                self.advance();
-                if let (true, Outcome::Done, Some(why)) = (starts, &outcome, self.process.not_begun()) {
-                    outcome = Outcome::Denied(why.to_owned());
-                }
-                self.uplink.obeyed(order, outcome, &mut self.window).await;
-                None
-            }
-            Word::NameTaken(message) => {
-                self.process.report_failed(OWN_FAILURE, &message);
-                Some(OWN_FAILURE)
-            }
-            Word::Removed => {
-                self.removed = true;
-                self.process.on_order(Order::Remove { force: true });
-                self.advance();
-                None
-            }
-            Word::Parted => Some(self.process.life().shell_status()),
-        }
-    }
-
-    fn obey(&mut self, deed: Deed, payload: Bytes) -> Outcome {
-        let order = match deed {
-            Deed::Start { command: None } => Order::Start { with_command: false },
-            Deed::Start { command: Some(argv) } => return self.start_with(argv),
-            Deed::Stop { kill: false } => Order::Stop(Cause::Operator),
-            Deed::Stop { kill: true } => Order::Kill(Cause::Operator),
-            Deed::Restart => Order::Restart,
-            Deed::Signal(signal) => Order::Signal(signal),
-            Deed::Input { eof } => return self.send_input(payload, eof),
-            Deed::Remove { force } => Order::Remove { force },
-        };
-        outcome(self.process.on_order(order))
-    }
-
-    fn start_with(&mut self, argv: Vec<Vec<u8>>) -> Outcome {
-        if argv.first().is_none_or(Vec::is_empty) {
-            return Outcome::Denied("the command is empty: give one after --".into());
-        }
-        let verdict = self.process.on_order(Order::Start { with_command: true });
-        if verdict == Verdict::Accepted {
-            let command = shown_command(argv.iter().map(Vec::as_slice));
-            self.uplink.set_command(command.clone());
-            self.process.set_command(argv);
-            self.process.record(Fact::Commanded { command }, &mut self.window);
-        }
-        outcome(verdict)
-    }
-
-    fn send_input(&mut self, bytes: Bytes, eof: bool) -> Outcome {
-        let Some(input) = self.process.input() else { return Outcome::NotRunning(Denial::NotRunning.to_string()) };
-        match input.offer(bytes, eof) {
-            Ok(()) => {
-                self.write_input();
-                Outcome::Done
-            }
-            Err(denial @ InputDenial::Full(_)) => Outcome::Busy(denial.to_string()),
-            Err(denial @ InputDenial::Closed) => Outcome::Denied(denial.to_string()),
-        }
     }
 
     /// After every event: what follows from it is done, said and, at the end, ended.
@@ -449,77 +314,6 @@ impl Session {
             // A later run has the same console, whose end was reached.
             self.on_typed(None);
         }
-    }
-
-    /// The lifecycle is over: ends once the stream is acknowledged, or nobody is there to do it.
-    async fn leave(&mut self) -> Option<u8> {
-        if self.left_at.is_none() {
-            self.left_at = Some(Instant::now());
-            self.uplink.hurry();
-            if !self.detached && self.uplink.was_welcomed() && self.uplink.away_since().is_some() {
-                let (seconds, endpoint) = (LAST_WAIT_RETURN.as_secs(), self.uplink.endpoint());
-                say(format_args!(
-                    "it has ended, and the zerovisor at {endpoint} is away: waiting up to {seconds} s for it to take the \
-                     last records; interrupt to give up"
-                ));
-            }
-        }
-        let status = self.process.life().shell_status();
-        if self.removed {
-            // Nobody wants the records of a process that was removed.
-            return Some(status);
-        }
-        let out_of_patience = self.interrupted >= GIVES_UP || self.patience().is_some_and(|end| Instant::now() >= end);
-        if self.tee.as_ref().is_some_and(|tee| !tee.is_empty()) && self.interrupted < GIVES_UP {
-            return None;
-        }
-        if self.window.is_empty() {
-            let parting = self.uplink.is_parting() || self.uplink.goodbye(&mut self.window).await;
-            return if parting { None } else { Some(status) };
-        }
-        if !out_of_patience {
-            return None;
-        }
-        let output = units::Bytes(self.window.held_output_bytes() as u64);
-        let endpoint = self.uplink.endpoint();
-        say(format_args!(
-            "lost: the exit record and {output} of output, which no zerovisor at {endpoint} took in time"
-        ));
-        Some(status)
-    }
-
-    /// When waiting for the last acknowledgement ends.
-    fn patience(&self) -> Option<Instant> {
-        let left_at = self.left_at?;
-        let since = left_at.max(self.uplink.progress_at());
-        // Whoever is told of the failed start of a detached watcher is told by its front.
-        let patient = self.detached && self.process.has_begun() && !self.guard_died;
-        match self.uplink.away_since() {
-            Some(away) if patient => Some(away.max(left_at) + ABANDONED),
-            None if patient => None,
-            Some(_) if self.uplink.was_welcomed() => Some(since + LAST_WAIT_RETURN),
-            Some(_) => Some(since + LAST_WAIT),
-            None => Some(since + LAST_WAIT_LINKED),
-        }
-    }
-
-    /// When a detached watcher without a run gives up waiting for a zerovisor that could start one.
-    fn abandoned_at(&self) -> Option<Instant> {
-        let life = self.process.life();
-        let idle = self.detached
-            && self.begun
-            && !life.is_leaving()
-            && (!life.state().has_run() && life.state() != State::Backoff);
-        self.uplink.away_since().filter(|_| idle).map(|since| since + ABANDONED)
-    }
-}
-
-fn outcome(verdict: Verdict) -> Outcome {
-    match verdict {
-        Verdict::Accepted => Outcome::Done,
-        Verdict::Already => Outcome::Already,
-        Verdict::Denied(denial @ (Denial::NotRunning | Denial::Ending)) => Outcome::NotRunning(denial.to_string()),
-        Verdict::Denied(denial) => Outcome::Denied(denial.to_string()),
     }
 }
 

@@ -1,0 +1,84 @@
+//! The end of a watcher: when it waits for its last records to be taken, and when it gives up.
+
+use std::time::{Duration, Instant};
+
+use zerovisor_core::fact::State;
+use zerovisor_core::units;
+
+use super::Session;
+use crate::watcher::say::say;
+
+/// So many interrupts stop the run, kill it, and then stop waiting for anything.
+pub(super) const GIVES_UP: u32 = 3;
+/// How long an ended foreground watcher waits for an acknowledgement while there is no zerovisor, and never was one.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+/// The same where there was one: it is being restarted, more likely than not.
+const LAST_WAIT_RETURN: Duration = Duration::from_secs(30);
+/// The same while there is one: a slow disk or line acknowledges now and then.
+const LAST_WAIT_LINKED: Duration = Duration::from_secs(10);
+/// A detached watcher without a run ends after so long without any zerovisor.
+pub(super) const ABANDONED: Duration = Duration::from_secs(3600);
+
+impl Session {
+    /// The lifecycle is over: ends once the stream is acknowledged, or nobody is there to do it.
+    pub(super) async fn leave(&mut self) -> Option<u8> {
+        if self.left_at.is_none() {
+            self.left_at = Some(Instant::now());
+            self.uplink.hurry();
+            if !self.detached && self.uplink.was_welcomed() && self.uplink.away_since().is_some() {
+                let (seconds, endpoint) = (LAST_WAIT_RETURN.as_secs(), self.uplink.endpoint());
+                say(format_args!(
+                    "it has ended, and the zerovisor at {endpoint} is away: waiting up to {seconds} s for it to take the \
+                     last records; interrupt to give up"
+                ));
+            }
+        }
+        let status = self.process.life().shell_status();
+        if self.removed {
+            // Nobody wants the records of a process that was removed.
+            return Some(status);
+        }
+        let out_of_patience = self.interrupted >= GIVES_UP || self.patience().is_some_and(|end| Instant::now() >= end);
+        if self.tee.as_ref().is_some_and(|tee| !tee.is_empty()) && self.interrupted < GIVES_UP {
+            return None;
+        }
+        if self.window.is_empty() {
+            let parting = self.uplink.is_parting() || self.uplink.goodbye(&mut self.window).await;
+            return if parting { None } else { Some(status) };
+        }
+        if !out_of_patience {
+            return None;
+        }
+        let output = units::Bytes(self.window.held_output_bytes() as u64);
+        let endpoint = self.uplink.endpoint();
+        say(format_args!(
+            "lost: the exit record and {output} of output, which no zerovisor at {endpoint} took in time"
+        ));
+        Some(status)
+    }
+
+    /// When waiting for the last acknowledgement ends.
+    pub(super) fn patience(&self) -> Option<Instant> {
+        let left_at = self.left_at?;
+        let since = left_at.max(self.uplink.progress_at());
+        // Whoever is told of the failed start of a detached watcher is told by its front.
+        let patient = self.detached && self.process.has_begun() && !self.guard_died;
+        match self.uplink.away_since() {
+            Some(away) if patient => Some(away.max(left_at) + ABANDONED),
+            None if patient => None,
+            Some(_) if self.uplink.was_welcomed() => Some(since + LAST_WAIT_RETURN),
+            Some(_) => Some(since + LAST_WAIT),
+            None => Some(since + LAST_WAIT_LINKED),
+        }
+    }
+
+    /// When a detached watcher without a run gives up waiting for a zerovisor that could start one.
+    pub(super) fn abandoned_at(&self) -> Option<Instant> {
+        let life = self.process.life();
+        let idle = self.detached
+            && self.begun
+            && !life.is_leaving()
+            && (!life.state().has_run() && life.state() != State::Backoff);
+        self.uplink.away_since().filter(|_| idle).map(|since| since + ABANDONED)
+    }
+}
