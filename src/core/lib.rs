@@ -8,6 +8,7 @@
 //! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
 //! address view                who is meant, and what a table or a JSON object shows
 //! size keys                   a terminal's size; keys by name, and the bytes a terminal sends for them
+//! viewers                     who views a terminal, who may type into it, whose size it has
 //! queries                     a program's output without the questions that a viewer's terminal would answer
 //! wire                        the messages and their bytes; the only room that knows the serializer
 //! ```
@@ -30,5 +31,6 @@ pub mod size;
 pub mod spec;
 pub mod units;
 pub mod view;
+pub mod viewers;
 pub mod window;
 pub mod wire;
