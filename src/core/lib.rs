@@ -9,12 +9,16 @@
 //! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
 //! address view                who is meant, and what a table or a JSON object shows
 //! size keys                   a terminal's size; keys by name, and the bytes a terminal sends for them
+//! detach                      the keys that leave a terminal, found in what is typed
+//! viewers                     who views a terminal, who may type into it, whose size it has
+//! queries                     a program's output without the questions that a viewer's terminal would answer
 //! wire                        the messages and their bytes; the only room that knows the serializer
 //! ```
 //! Each line uses only those above it. Time is an argument; randomness is a seed.
 
 pub mod address;
 pub mod credit;
+pub mod detach;
 pub mod escape;
 pub mod exit;
 pub mod fact;
@@ -23,6 +27,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod limits;
 pub mod name;
+pub mod queries;
 pub mod record;
 pub mod restart;
 pub mod signal;
@@ -31,5 +36,6 @@ pub mod spec;
 pub mod stats;
 pub mod units;
 pub mod view;
+pub mod viewers;
 pub mod window;
 pub mod wire;
