@@ -7,7 +7,6 @@ const START: Size = Size::DEFAULT;
 fn size(cols: u16, rows: u16) -> Size {
     Size::new(cols, rows).unwrap()
 }
-}
 
 fn terminal(policy: SizePolicy) -> Viewers {
     Viewers::new(policy, START)
