@@ -146,7 +146,7 @@ impl Screen {
     pub fn picture(&mut self) -> Vec<u8> {
         let emulator = &mut self.emulator;
         let mut out = catch_unwind(AssertUnwindSafe(|| picture::picture(emulator))).unwrap_or_default();
-        out.extend_from_slice(self.splitter.pending());
+        self.splitter.write_pending(&mut out);
         out
     }
 

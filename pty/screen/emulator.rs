@@ -12,6 +12,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::answer::Answers;
 use super::keyboard::Keyboard;
+use super::row;
 
 /// A terminal has a tab stop at each eighth column, until a program sets others.
 const TAB_COLUMNS: usize = 8;
@@ -109,9 +110,8 @@ pub(super) struct Emulator {
 
 impl Emulator {
     pub(super) fn new(size: Size) -> Emulator {
-        let config = Config { scrolling_history: 0, osc52: Osc52::Disabled, ..Config::default() };
         Emulator {
-            term: Term::new(config, &size, VoidListener),
+            term: Term::new(config(0), &size, VoidListener),
             keyboard: Keyboard::default(),
             answers: Answers::default(),
             title: None,
@@ -134,12 +134,33 @@ impl Emulator {
         if size == self.size() {
             return;
         }
-        self.term.resize(size);
-        self.term.grid_mut().truncate();
+        self.resize_text(size);
+        self.settle_wrap();
         self.region = 0..size.rows;
         let known = self.tabs.len();
         self.tabs.truncate(size.cols);
         self.tabs.extend(tab_stops(known..size.cols));
+    }
+
+    /// The library moves rows that no longer fit to the history, the upper ones, even where there is room below the text: for a moment
+    /// there is a history, from which they come back when the screen grows by as many rows as it has to spare.
+    fn resize_text(&mut self, size: Size) {
+        let rows_of_each = self.size().cols.div_ceil(size.cols) + 1;
+        self.term.set_options(config(self.size().rows.max(size.rows) * rows_of_each));
+        self.term.resize(size);
+        let spare = self.spare_rows().min(self.term.history_size());
+        if spare > 0 {
+            self.term.resize(Size { rows: size.rows + spare, ..size });
+            self.term.resize(size);
+        }
+        self.term.set_options(config(0));
+        self.term.grid_mut().truncate();
+    }
+
+    /// Rows below the cursor that show nothing.
+    fn spare_rows(&self) -> usize {
+        let (grid, (row, _), Size { cols, rows }) = (self.term.grid(), self.position(), self.size());
+        (row + 1..rows).rev().take_while(|line| row::end_of(&grid[Line::from(*line)], 0, cols) == 0).count()
     }
 
     pub(super) fn has(&self, mode: TermMode) -> bool {
@@ -206,11 +227,24 @@ impl Emulator {
             return;
         }
         if alternate {
-            self.saved[0] = self.present();
+            // Entering saves the cursor, on both: what was saved there in an earlier life of the screen is nobody's any more.
+            self.saved = [self.present(); 2];
         }
         self.term.swap_alt();
         self.keyboard.swap();
         self.saved.swap(0, 1);
+        if alternate {
+            self.keyboard.clear();
+            let grid = self.term.grid_mut();
+            grid.saved_cursor = grid.cursor.clone();
+        }
+    }
+
+    /// A wrap is pending in the last column only; some functions of the library leave it so elsewhere.
+    pub(super) fn settle_wrap(&mut self) {
+        let last = self.size().cols - 1;
+        let cursor = &mut self.term.grid_mut().cursor;
+        cursor.input_needs_wrap &= cursor.point.column.0 == last;
     }
 
     /// Calls `look` with the primary screen's grid while the alternate one shows; everything is as before afterwards.
@@ -283,6 +317,11 @@ impl Emulator {
     fn present(&self) -> Saved {
         Saved { origin: self.has(TermMode::ORIGIN), charset: self.charset }
     }
+}
+
+/// The library's settings, with a history of that many rows.
+fn config(history: usize) -> Config {
+    Config { scrolling_history: history, osc52: Osc52::Disabled, ..Config::default() }
 }
 
 /// The row and column of `cursor`, from 0.

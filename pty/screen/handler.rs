@@ -47,8 +47,6 @@ impl Handler for Emulator {
         delete_lines(count: usize);
         erase_chars(count: usize);
         delete_chars(count: usize);
-        move_backward_tabs(count: u16);
-        move_forward_tabs(count: u16);
         clear_line(mode: LineClearMode);
         clear_screen(mode: ClearMode);
         reverse_index();
@@ -99,6 +97,16 @@ impl Handler for Emulator {
     fn move_up_and_cr(&mut self, count: usize) {
         self.up(count);
         self.term.carriage_return();
+    }
+
+    fn move_backward_tabs(&mut self, count: u16) {
+        self.term.move_backward_tabs(count);
+        self.settle_wrap();
+    }
+
+    fn move_forward_tabs(&mut self, count: u16) {
+        self.term.move_forward_tabs(count);
+        self.settle_wrap();
     }
 
     fn set_scrolling_region(&mut self, top: usize, bottom: Option<usize>) {

@@ -32,6 +32,11 @@ impl Keyboard {
         std::mem::swap(&mut self.active, &mut self.other);
     }
 
+    /// The alternate screen is entered with an empty stack: what an earlier program left there is nobody's.
+    pub(super) fn clear(&mut self) {
+        self.active = Stack::default();
+    }
+
     pub(super) fn set(&mut self, modes: KeyboardModes, how: KeyboardModesApplyBehavior) {
         let current = &mut self.active.current;
         *current = match how {
