@@ -22,7 +22,7 @@ use alacritty_terminal::term::TermMode;
 use alacritty_terminal::term::cell::{Cell, Flags};
 use alacritty_terminal::vte::ansi::{CharsetIndex, StandardCharset};
 
-use super::emulator::{Emulator, Saved, Size, position_of, tab_stops};
+use super::emulator::{Emulator, Saved, Size, position_of};
 use super::modes;
 use super::pen::Pen;
 use super::row;
@@ -136,12 +136,10 @@ pub(super) fn write_glyphs<'a>(
     }
 }
 
+/// Always, since few terminals know DECST8C. The first column needs none: nothing can go back beyond it.
 fn write_tabs(tabs: &[bool], out: &mut Vec<u8>) {
-    if tabs == tab_stops(0..tabs.len()) {
-        return;
-    }
     out.extend_from_slice(b"\x1b[3g");
-    for (column, _) in tabs.iter().enumerate().filter(|(_, stop)| **stop) {
+    for (column, _) in tabs.iter().enumerate().skip(1).filter(|(_, stop)| **stop) {
         let _ = write!(out, "\x1b[{}G\x1bH", column + 1);
     }
 }
