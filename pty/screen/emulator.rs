@@ -227,16 +227,27 @@ impl Emulator {
             return;
         }
         if alternate {
-            // Entering saves the cursor, on both: what was saved there in an earlier life of the screen is nobody's any more.
-            self.saved = [self.present(); 2];
+            self.saved[0] = self.present();
         }
         self.term.swap_alt();
         self.keyboard.swap();
         self.saved.swap(0, 1);
         if alternate {
+            // What an earlier program saved and pushed there is nobody's any more.
             self.keyboard.clear();
+            self.saved[0] = Saved::default();
+            self.term.grid_mut().saved_cursor = Cursor::default();
+        }
+    }
+
+    /// Ends the alternate screen and restores the cursor that was saved when it began.
+    pub(super) fn leave_alternate(&mut self) {
+        if self.is_alternate() {
+            self.switch(false);
+            // It has not moved, but a new size may have moved it with its text.
             let grid = self.term.grid_mut();
             grid.saved_cursor = grid.cursor.clone();
+            self.restore();
         }
     }
 
@@ -269,6 +280,15 @@ impl Emulator {
         self.charset = charset;
         self.term.set_active_charset(charset);
         self.term.restore_cursor_position();
+        self.enter_region();
+    }
+
+    /// In origin mode the cursor is never outside the region, which may be another than when it was saved.
+    fn enter_region(&mut self) {
+        let (row, column) = self.position();
+        if self.has(TermMode::ORIGIN) && !self.region.contains(&row) {
+            self.put_cursor(row.clamp(self.region.start, self.region.end - 1), column);
+        }
     }
 
     /// Sets or ends origin mode; the cursor goes home.

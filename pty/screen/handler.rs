@@ -100,8 +100,15 @@ impl Handler for Emulator {
     }
 
     fn move_backward_tabs(&mut self, count: u16) {
-        self.term.move_backward_tabs(count);
-        self.settle_wrap();
+        let (row, mut column) = self.position();
+        for _ in 0..count {
+            // Without a stop the first column ends it; the library's own stays where it is.
+            column = self.tabs[..column].iter().rposition(|stop| *stop).unwrap_or(0);
+            if column == 0 {
+                break;
+            }
+        }
+        self.put_cursor(row, column);
     }
 
     fn move_forward_tabs(&mut self, count: u16) {
@@ -265,7 +272,8 @@ impl Emulator {
     /// DECSET and DECRST.
     fn private_mode(&mut self, mode: PrivateMode, on: bool) {
         match mode {
-            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => self.switch(on),
+            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) if on => self.switch(true),
+            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => self.leave_alternate(),
             PrivateMode::Named(NamedPrivateMode::Origin) => self.set_origin(on),
             PrivateMode::Named(NamedPrivateMode::BlinkingCursor) => self.style.get_or_insert_default().blinking = on,
             PrivateMode::Named(NamedPrivateMode::ColumnMode) => self.column_mode(),

@@ -81,14 +81,16 @@ impl Pen {
     }
 }
 
-/// Whether a space drawn as `cell` is looks like one drawn plain.
-pub(super) fn hides_space(cell: &Cell) -> bool {
-    cell.bg == PLAIN.bg
-        && !cell.flags.intersects(Flags::INVERSE | Flags::STRIKEOUT | Flags::ALL_UNDERLINES)
-        && cell.hyperlink().is_none()
+/// Whether a space drawn as `cell` is cannot be told from one that was never drawn.
+pub(super) fn draws_plain(cell: &Cell) -> bool {
+    Style::of(cell) == PLAIN && cell.hyperlink().is_none()
 }
 
 impl Style {
+    fn of(cell: &Cell) -> Style {
+        Style { fg: cell.fg, bg: cell.bg, underline: cell.underline_color(), attributes: cell.flags & ATTRIBUTES }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let has = |flag| self.attributes.contains(flag);
         out.extend_from_slice(b"\x1b[0");

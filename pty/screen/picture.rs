@@ -15,6 +15,7 @@
 //! that REP would repeat.
 
 use std::io::Write as _;
+use std::ops::Range;
 
 use alacritty_terminal::grid::{Cursor, Grid};
 use alacritty_terminal::index::{Column, Line};
@@ -99,7 +100,7 @@ fn primary_below(grid: &Grid<Cell>, saved: Saved, size: Size, out: &mut Vec<u8>)
     if saved.origin {
         out.extend_from_slice(b"\x1b[?6h");
     }
-    place(&grid.cursor, 0, out);
+    place(&grid.cursor, None, out);
     rewrite_last(grid, &grid.cursor, &mut pen, out);
     pen.take(&grid.cursor.template, out);
     write_charsets(&grid.cursor, out);
@@ -130,8 +131,7 @@ pub(super) fn write_glyphs<'a>(
         if uncertain {
             let _ = write!(out, "\x1b[{}G", glyph.column - left + 1);
         }
-        pen.take(glyph.cell, out);
-        glyph.write(out);
+        glyph.draw(pen, out);
         uncertain = glyph.is_uncertain();
     }
 }
@@ -144,10 +144,11 @@ fn write_tabs(tabs: &[bool], out: &mut Vec<u8>) {
     }
 }
 
-/// Moves to where `cursor` is; with origin mode on, `above` rows are above the region.
-fn place(cursor: &Cursor<Cell>, above: usize, out: &mut Vec<u8>) {
+/// Moves to where `cursor` is; in origin mode rows count from the region's first and there are no others.
+fn place(cursor: &Cursor<Cell>, region: Option<&Range<usize>>, out: &mut Vec<u8>) {
     let (row, column) = position_of(cursor);
-    let _ = write!(out, "\x1b[{};{}H", row.saturating_sub(above) + 1, column + 1);
+    let row = region.map_or(row, |region| row.clamp(region.start, region.end - 1) - region.start);
+    let _ = write!(out, "\x1b[{};{}H", row + 1, column + 1);
 }
 
 fn write_saved(emulator: &Emulator, pen: &mut Pen, out: &mut Vec<u8>) {
@@ -157,7 +158,7 @@ fn write_saved(emulator: &Emulator, pen: &mut Pen, out: &mut Vec<u8>) {
     if saved.origin {
         out.extend_from_slice(b"\x1b[?6h");
     }
-    place(cursor, if saved.origin { emulator.region.start } else { 0 }, out);
+    place(cursor, saved.origin.then_some(&emulator.region), out);
     rewrite_last(grid, cursor, pen, out);
     pen.take(&cursor.template, out);
     write_charsets(cursor, out);
@@ -175,7 +176,7 @@ fn write_cursor(emulator: &Emulator, pen: &mut Pen, out: &mut Vec<u8>) {
     if origin {
         out.extend_from_slice(b"\x1b[?6h");
     }
-    place(&grid.cursor, if origin { emulator.region.start } else { 0 }, out);
+    place(&grid.cursor, origin.then_some(&emulator.region), out);
     rewrite_last(grid, &grid.cursor, pen, out);
     pen.take(&grid.cursor.template, out);
     write_charsets(&grid.cursor, out);
@@ -192,8 +193,7 @@ fn rewrite_last(grid: &Grid<Cell>, cursor: &Cursor<Cell>, pen: &mut Pen, out: &m
     let second_half = row[Column(last)].flags.contains(Flags::WIDE_CHAR_SPACER);
     for glyph in row::glyphs(row, if second_half { last - 1 } else { last }, row.len()) {
         let _ = write!(out, "\x1b[{}G", glyph.column + 1);
-        pen.take(glyph.cell, out);
-        glyph.write(out);
+        glyph.draw(pen, out);
     }
 }
 

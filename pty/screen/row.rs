@@ -4,7 +4,7 @@ use alacritty_terminal::grid::{Grid, Row};
 use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::cell::{Cell, Flags};
 
-use super::pen::{Pen, hides_space};
+use super::pen::{Pen, draws_plain};
 
 /// One character with all that combines with it, and the columns it takes.
 pub(super) struct Glyph<'a> {
@@ -12,15 +12,21 @@ pub(super) struct Glyph<'a> {
     pub(super) width: usize,
     c: char,
     combining: &'a [char],
-    pub(super) cell: &'a Cell,
+    cell: &'a Cell,
 }
 
 impl Glyph<'_> {
     fn is_blank(&self) -> bool {
-        self.c == ' ' && self.combining.is_empty() && hides_space(self.cell)
+        self.c == ' ' && self.combining.is_empty() && draws_plain(self.cell)
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends what draws it.
+    pub(super) fn draw(&self, pen: &mut Pen, out: &mut Vec<u8>) {
+        pen.take(self.cell, out);
+        self.write(out);
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
         let mut buffer = [0; 4];
         for c in [self.c].iter().chain(self.combining) {
             out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
@@ -82,8 +88,7 @@ pub(super) fn text(row: &Row<Cell>) -> String {
 pub(super) fn ansi(row: &Row<Cell>) -> String {
     let (mut out, mut pen) = (Vec::new(), Pen::plain());
     for glyph in glyphs(row, 0, end_of(row, 0, row.len())) {
-        pen.take(glyph.cell, &mut out);
-        glyph.write(&mut out);
+        glyph.draw(&mut pen, &mut out);
     }
     pen.put_down(&mut out);
     String::from_utf8_lossy(&out).into_owned()

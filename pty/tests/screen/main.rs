@@ -1,6 +1,8 @@
 //! The screen model against a real terminal, tmux: what a program draws there and what the model's picture of the same bytes draws there
 //! are compared, cell by cell and mode by mode.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what is wrong by failing")]
+
 mod programs;
 mod synthetic;
 mod tmux;
