@@ -107,14 +107,7 @@ impl Screen {
         let Screen { splitter, parser, emulator, .. } = self;
         emulator.answers.allow(ANSWERS_MAX_BYTES.saturating_sub(answers.len()));
         let fed = catch_unwind(AssertUnwindSafe(|| {
-            splitter.feed(bytes, |piece| match piece {
-                b"\x1b[!p" => emulator.soft_reset(),
-                [0x1b, b'P', ..] => {
-                    emulator.answer_string(piece);
-                    parser.advance(emulator, piece);
-                }
-                _ => parser.advance(emulator, piece),
-            });
+            splitter.feed(bytes, |piece| interpret(parser, emulator, piece));
         }));
         emulator.answers.hand_over(answers);
         if fed.is_err() {
@@ -212,6 +205,29 @@ impl fmt::Debug for Screen {
         let fields = (self.size(), self.cursor(), self.failures);
         f.debug_tuple("Screen").field(&fields).finish()
     }
+}
+
+/// Lets the parser act on a whole sequence or a run of text, where the emulator does not act by itself.
+fn interpret(parser: &mut Processor<NoWaiting>, emulator: &mut Emulator, piece: &[u8]) {
+    match piece {
+        b"\x1b[!p" => emulator.soft_reset(),
+        [0x1b, b'[', number @ .., b'b'] => match parameter(number) {
+            Some(asked) => {
+                let count = emulator.repeat_max(asked);
+                parser.advance(emulator, format!("\x1b[{count}b").as_bytes());
+            }
+            None => parser.advance(emulator, piece),
+        },
+        _ => {
+            emulator.answer_string(piece);
+            parser.advance(emulator, piece);
+        }
+    }
+}
+
+/// The value of a single parameter.
+fn parameter(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn size(cols: u16, rows: u16) -> Size {

@@ -1,5 +1,6 @@
 //! The terminal: the library's, and beside it what the library keeps to itself, does not know, or leaves unbounded.
 
+use std::mem;
 use std::ops::Range;
 
 use alacritty_terminal::event::VoidListener;
@@ -110,7 +111,7 @@ pub(super) struct Emulator {
 
 impl Emulator {
     pub(super) fn new(size: Size) -> Emulator {
-        Emulator {
+        let mut emulator = Emulator {
             term: Term::new(config(0), &size, VoidListener),
             keyboard: Keyboard::default(),
             answers: Answers::default(),
@@ -123,7 +124,9 @@ impl Emulator {
             charset: CharsetIndex::G0,
             saved: [Saved::default(); 2],
             passed: [false; Passed::ALL.len()],
-        }
+        };
+        emulator.drop_alternate();
+        emulator
     }
 
     pub(super) fn size(&self) -> Size {
@@ -135,6 +138,7 @@ impl Emulator {
             return;
         }
         self.resize_text(size);
+        self.drop_alternate();
         self.settle_wrap();
         self.region = 0..size.rows;
         let known = self.tabs.len();
@@ -227,16 +231,20 @@ impl Emulator {
             return;
         }
         if alternate {
-            self.saved[0] = self.present();
-        }
-        self.term.swap_alt();
-        self.keyboard.swap();
-        self.saved.swap(0, 1);
-        if alternate {
+            let (Size { cols, rows }, cursor) = (self.size(), self.term.grid().cursor.clone());
             // What an earlier program saved and pushed there is nobody's any more.
-            self.keyboard.clear();
-            self.saved[0] = Saved::default();
-            self.term.grid_mut().saved_cursor = Cursor::default();
+            self.saved = [Saved::default(), self.present()];
+            self.keyboard.enter_alternate();
+            self.term.swap_alt();
+            let grid = self.term.grid_mut();
+            *grid = Grid::new(rows, cols, 0);
+            grid.cursor = cursor;
+            grid.reset_region(..);
+        } else {
+            self.saved.swap(0, 1);
+            self.keyboard.swap();
+            *self.term.grid_mut() = no_grid();
+            self.term.swap_alt();
         }
     }
 
@@ -260,13 +268,25 @@ impl Emulator {
 
     /// Calls `look` with the primary screen's grid while the alternate one shows; everything is as before afterwards.
     pub(super) fn with_primary<T>(&mut self, look: impl FnOnce(&Grid<Cell>) -> T) -> T {
-        let alternate = self.term.grid().clone();
+        let alternate = mem::replace(self.term.grid_mut(), no_grid());
         self.term.swap_alt();
         let seen = look(self.term.grid());
-        // This clears the alternate grid, and saves the primary cursor where entering the alternate screen has saved it already.
+        // This saves the primary cursor, where entering the alternate screen has saved it already.
         self.term.swap_alt();
         *self.term.grid_mut() = alternate;
         seen
+    }
+
+    /// The alternate screen's grid is as large as the primary one's, and few programs ever show it: while none does it is given back.
+    fn drop_alternate(&mut self) {
+        if self.is_alternate() {
+            return;
+        }
+        let saved = self.term.grid().saved_cursor.clone();
+        self.term.swap_alt();
+        *self.term.grid_mut() = no_grid();
+        self.term.swap_alt();
+        self.term.grid_mut().saved_cursor = saved;
     }
 
     pub(super) fn save(&mut self) {
@@ -302,6 +322,14 @@ impl Emulator {
         }
     }
 
+    /// The most times REP repeats a character. What it asks beyond the whole screen changes no more than the column where it ends, and
+    /// few bytes would cost much time.
+    pub(super) fn repeat_max(&self, asked: usize) -> usize {
+        let Size { cols, rows } = self.size();
+        let whole = cols * (rows + 1);
+        if asked > whole { whole + (asked - whole) % cols } else { asked }
+    }
+
     /// DECSTR: modes as they are at the start, with the screen and the cursor's place as they are.
     pub(super) fn soft_reset(&mut self) {
         let (row, column) = self.position();
@@ -325,6 +353,7 @@ impl Emulator {
     /// RIS.
     pub(super) fn hard_reset(&mut self) {
         self.term.reset_state();
+        self.drop_alternate();
         let Size { cols, rows } = self.size();
         self.keyboard = Keyboard::default();
         (self.title, self.titles) = (None, Vec::new());
@@ -337,6 +366,11 @@ impl Emulator {
     fn present(&self) -> Saved {
         Saved { origin: self.has(TermMode::ORIGIN), charset: self.charset }
     }
+}
+
+/// Takes the place of a grid that is not in use.
+fn no_grid() -> Grid<Cell> {
+    Grid::new(MIN_SCREEN_LINES, MIN_COLUMNS, 0)
 }
 
 /// The library's settings, with a history of that many rows.

@@ -32,8 +32,9 @@ impl Keyboard {
         std::mem::swap(&mut self.active, &mut self.other);
     }
 
-    /// The alternate screen is entered with an empty stack: what an earlier program left there is nobody's.
-    pub(super) fn clear(&mut self) {
+    /// [`swap`](Keyboard::swap), with an empty stack: what an earlier program left there is nobody's.
+    pub(super) fn enter_alternate(&mut self) {
+        self.swap();
         self.active = Stack::default();
     }
 

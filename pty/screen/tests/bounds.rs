@@ -51,6 +51,16 @@ fn endless_things_end() {
 }
 
 #[test]
+fn repeating_for_ever_repeats_a_screenful() {
+    let mut small = sized(10, 2, "x\x1b[65535b");
+    assert!(small.emulator.repeat_max(65_535) < 4 * 10);
+    // 65,536 of them end in the sixth column.
+    assert_eq!((small.cursor().col, small.rows_text()), (6, vec!["x".repeat(10), "x".repeat(6)]));
+    feed(&mut small, "\x1b[H\x1b[Jx\x1b[5b");
+    assert_eq!(small.rows_text()[0], "xxxxxx");
+}
+
+#[test]
 fn a_string_that_never_ends_is_passed_over() {
     for begin in ["\x1b]2;", "\x1bP", "\x1b_", "\x1b^"] {
         let mut screen = screen(begin);

@@ -31,7 +31,20 @@ fn tell(story: &Story) {
         let rows = model(80, 24, &read(&raw)).rows_text();
         rows.iter().map(String::as_str).eq(plain().lines().map(|line| line.trim_end_matches(' ')))
     });
-    assert_pictured(&tmux, "original", &read(&raw), &what);
+    let bytes = read(&raw);
+    assert_pictured(&tmux, "original", &bytes, &what);
+    assert_taken_up(&bytes, &what);
+}
+
+/// A picture at any byte, and then the rest, gives the same as all bytes: some hundred places, and each byte of the beginning and the end.
+fn assert_taken_up(bytes: &[u8], what: &str) {
+    let whole = model(80, 24, bytes).picture();
+    let ends = (0..bytes.len().min(100)).chain(bytes.len().saturating_sub(100)..=bytes.len());
+    for at in ends.chain((0..bytes.len()).step_by(bytes.len() / 100 + 1)) {
+        let mut copy = model(80, 24, &model(80, 24, &bytes[..at]).picture());
+        copy.feed(&bytes[at..], &mut Vec::new());
+        assert!(copy.picture() == whole, "{what}, taken up at {at} of {}", bytes.len());
+    }
 }
 
 #[test]
