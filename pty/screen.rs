@@ -37,7 +37,8 @@ pub use self::picture::leave;
 use self::emulator::{Emulator, Size};
 use self::sequence::Splitter;
 
-/// The most cells of a model in one direction, so that a program cannot make its own terminal's model huge: 1000 by 1000 take 48 MB.
+/// The most cells of a model in one direction, so that nobody makes one huge by a size: at 24 bytes a cell 1000 by 1000 take 24 MB, and as
+/// much again while the alternate screen shows.
 pub const SIDE_MAX_CELLS: u16 = 1000;
 
 /// Never waits: synchronized updates are interpreted as they come, and only their beginning is passed on to viewers.
@@ -138,7 +139,11 @@ impl Screen {
     /// What it showed before goes to its history. The program's further bytes can follow at once, also in the middle of a sequence.
     pub fn picture(&mut self) -> Vec<u8> {
         let emulator = &mut self.emulator;
-        let mut out = catch_unwind(AssertUnwindSafe(|| picture::picture(emulator))).unwrap_or_default();
+        let drawn = catch_unwind(AssertUnwindSafe(|| picture::picture(emulator)));
+        let mut out = drawn.unwrap_or_else(|_| {
+            self.begin_anew();
+            leave().to_vec()
+        });
         self.splitter.write_pending(&mut out);
         out
     }

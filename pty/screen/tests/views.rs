@@ -72,3 +72,13 @@ fn a_smaller_terminal_wraps_what_it_showed() {
     screen.resize(5, 4);
     assert_eq!(screen.rows_text()[..2], ["01234", "56789"]);
 }
+
+#[test]
+fn a_screen_can_live_on_another_thread() {
+    let mut screen = screen("here");
+    let moved = std::thread::spawn(move || {
+        feed(&mut screen, " and there");
+        screen.rows_text().swap_remove(0)
+    });
+    assert_eq!(moved.join().expect("no panic"), "here and there");
+}

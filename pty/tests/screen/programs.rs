@@ -117,3 +117,15 @@ fn python() {
         rest: "def f(",
     });
 }
+
+#[test]
+fn tput() {
+    tell(&Story {
+        program: "tput",
+        script: "export TERM=xterm-256color; echo primary; tput smcup; tput csr 3 10; tput cup 4 7; tput setaf 3; tput smul; printf under; \
+            tput rmul; tput smacs; printf lqk; tput rmacs; tput smkx; tput civis; tput sc; tput ich 3; tput setab 200; tput ech 5; \
+            tput cup 10 0; tput ind; tput rev; printf 'at rest'; exec sleep 1000",
+        typed: &[],
+        rest: "at rest",
+    });
+}

@@ -1,7 +1,9 @@
 //! Streams that use what terminals have, on their own.
 
+use zerovisor_pty::screen::leave;
+
 use super::tmux::Tmux;
-use super::{assert_pictured, assert_same, model};
+use super::{MESS, assert_pictured, assert_same, model};
 
 /// Where tmux 3.3 does as xterm does. It tells nothing of erased cells behind a row's text, and knows no reverse screen, no G2 and G3, and no line feed mode.
 const STREAMS: &[(&str, &str)] = &[
@@ -59,6 +61,19 @@ fn tmux_goes_on_in_the_same_way() {
             tmux.close("copy");
         }
         tmux.close("original");
+    }
+}
+
+#[test]
+fn leave_makes_tmux_normal_and_does_a_normal_one_no_harm() {
+    let Some(tmux) = Tmux::start("what leave does") else { return };
+    tmux.show("normal", b"\x1b[24;1H");
+    // tmux does not know DECST8C, and nothing else of fixed length sets tab stops back.
+    let mess = MESS.replace("\x1b[3g", "");
+    for before in [mess.as_str(), ""] {
+        tmux.show("left", &[before.as_bytes(), leave(), leave(), b"\x1b[2J"].concat());
+        assert_same(&tmux, ("normal", "left"), "after leave");
+        tmux.close("left");
     }
 }
 
