@@ -37,7 +37,8 @@ pub use self::picture::leave;
 use self::emulator::{Emulator, Size};
 use self::sequence::Splitter;
 
-/// The most cells of a model in one direction, so that a program cannot make its own terminal's model huge: 1000 by 1000 take 48 MB.
+/// The most cells of a model in one direction, so that nobody makes one huge by a size: at 24 bytes a cell 1000 by 1000 take 24 MB, and as
+/// much again while the alternate screen shows.
 pub const SIDE_MAX_CELLS: u16 = 1000;
 
 /// Never waits: synchronized updates are interpreted as they come, and only their beginning is passed on to viewers.
@@ -107,14 +108,7 @@ impl Screen {
         let Screen { splitter, parser, emulator, .. } = self;
         emulator.answers.allow(ANSWERS_MAX_BYTES.saturating_sub(answers.len()));
         let fed = catch_unwind(AssertUnwindSafe(|| {
-            splitter.feed(bytes, |piece| match piece {
-                b"\x1b[!p" => emulator.soft_reset(),
-                [0x1b, b'P', ..] => {
-                    emulator.answer_string(piece);
-                    parser.advance(emulator, piece);
-                }
-                _ => parser.advance(emulator, piece),
-            });
+            splitter.feed(bytes, |piece| interpret(parser, emulator, piece));
         }));
         emulator.answers.hand_over(answers);
         if fed.is_err() {
@@ -145,8 +139,12 @@ impl Screen {
     /// What it showed before goes to its history. The program's further bytes can follow at once, also in the middle of a sequence.
     pub fn picture(&mut self) -> Vec<u8> {
         let emulator = &mut self.emulator;
-        let mut out = catch_unwind(AssertUnwindSafe(|| picture::picture(emulator))).unwrap_or_default();
-        out.extend_from_slice(self.splitter.pending());
+        let drawn = catch_unwind(AssertUnwindSafe(|| picture::picture(emulator)));
+        let mut out = drawn.unwrap_or_else(|_| {
+            self.begin_anew();
+            leave().to_vec()
+        });
+        self.splitter.write_pending(&mut out);
         out
     }
 
@@ -212,6 +210,29 @@ impl fmt::Debug for Screen {
         let fields = (self.size(), self.cursor(), self.failures);
         f.debug_tuple("Screen").field(&fields).finish()
     }
+}
+
+/// Lets the parser act on a whole sequence or a run of text, where the emulator does not act by itself.
+fn interpret(parser: &mut Processor<NoWaiting>, emulator: &mut Emulator, piece: &[u8]) {
+    match piece {
+        b"\x1b[!p" => emulator.soft_reset(),
+        [0x1b, b'[', number @ .., b'b'] => match parameter(number) {
+            Some(asked) => {
+                let count = emulator.repeat_max(asked);
+                parser.advance(emulator, format!("\x1b[{count}b").as_bytes());
+            }
+            None => parser.advance(emulator, piece),
+        },
+        _ => {
+            emulator.answer_string(piece);
+            parser.advance(emulator, piece);
+        }
+    }
+}
+
+/// The value of a single parameter.
+fn parameter(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn size(cols: u16, rows: u16) -> Size {

@@ -1,5 +1,6 @@
 //! The terminal: the library's, and beside it what the library keeps to itself, does not know, or leaves unbounded.
 
+use std::mem;
 use std::ops::Range;
 
 use alacritty_terminal::event::VoidListener;
@@ -12,6 +13,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::answer::Answers;
 use super::keyboard::Keyboard;
+use super::row;
 
 /// A terminal has a tab stop at each eighth column, until a program sets others.
 const TAB_COLUMNS: usize = 8;
@@ -109,9 +111,8 @@ pub(super) struct Emulator {
 
 impl Emulator {
     pub(super) fn new(size: Size) -> Emulator {
-        let config = Config { scrolling_history: 0, osc52: Osc52::Disabled, ..Config::default() };
-        Emulator {
-            term: Term::new(config, &size, VoidListener),
+        let mut emulator = Emulator {
+            term: Term::new(config(0), &size, VoidListener),
             keyboard: Keyboard::default(),
             answers: Answers::default(),
             title: None,
@@ -123,7 +124,9 @@ impl Emulator {
             charset: CharsetIndex::G0,
             saved: [Saved::default(); 2],
             passed: [false; Passed::ALL.len()],
-        }
+        };
+        emulator.drop_alternate();
+        emulator
     }
 
     pub(super) fn size(&self) -> Size {
@@ -134,12 +137,34 @@ impl Emulator {
         if size == self.size() {
             return;
         }
-        self.term.resize(size);
-        self.term.grid_mut().truncate();
+        self.resize_text(size);
+        self.drop_alternate();
+        self.settle_wrap();
         self.region = 0..size.rows;
         let known = self.tabs.len();
         self.tabs.truncate(size.cols);
         self.tabs.extend(tab_stops(known..size.cols));
+    }
+
+    /// The library moves rows that no longer fit to the history, the upper ones, even where there is room below the text: for a moment
+    /// there is a history, from which they come back when the screen grows by as many rows as it has to spare.
+    fn resize_text(&mut self, size: Size) {
+        let rows_of_each = self.size().cols.div_ceil(size.cols) + 1;
+        self.term.set_options(config(self.size().rows.max(size.rows) * rows_of_each));
+        self.term.resize(size);
+        let spare = self.spare_rows().min(self.term.history_size());
+        if spare > 0 {
+            self.term.resize(Size { rows: size.rows + spare, ..size });
+            self.term.resize(size);
+        }
+        self.term.set_options(config(0));
+        self.term.grid_mut().truncate();
+    }
+
+    /// Rows below the cursor that show nothing.
+    fn spare_rows(&self) -> usize {
+        let (grid, (row, _), Size { cols, rows }) = (self.term.grid(), self.position(), self.size());
+        (row + 1..rows).rev().take_while(|line| row::end_of(&grid[Line::from(*line)], 0, cols) == 0).count()
     }
 
     pub(super) fn has(&self, mode: TermMode) -> bool {
@@ -206,22 +231,62 @@ impl Emulator {
             return;
         }
         if alternate {
-            self.saved[0] = self.present();
+            let (Size { cols, rows }, cursor) = (self.size(), self.term.grid().cursor.clone());
+            // What an earlier program saved and pushed there is nobody's any more.
+            self.saved = [Saved::default(), self.present()];
+            self.keyboard.enter_alternate();
+            self.term.swap_alt();
+            let grid = self.term.grid_mut();
+            *grid = Grid::new(rows, cols, 0);
+            grid.cursor = cursor;
+            grid.reset_region(..);
+        } else {
+            self.saved.swap(0, 1);
+            self.keyboard.swap();
+            *self.term.grid_mut() = no_grid();
+            self.term.swap_alt();
         }
-        self.term.swap_alt();
-        self.keyboard.swap();
-        self.saved.swap(0, 1);
+    }
+
+    /// Ends the alternate screen and restores the cursor that was saved when it began.
+    pub(super) fn leave_alternate(&mut self) {
+        if self.is_alternate() {
+            self.switch(false);
+            // It has not moved, but a new size may have moved it with its text.
+            let grid = self.term.grid_mut();
+            grid.saved_cursor = grid.cursor.clone();
+            self.restore();
+        }
+    }
+
+    /// A wrap is pending in the last column only; some functions of the library leave it so elsewhere.
+    pub(super) fn settle_wrap(&mut self) {
+        let last = self.size().cols - 1;
+        let cursor = &mut self.term.grid_mut().cursor;
+        cursor.input_needs_wrap &= cursor.point.column.0 == last;
     }
 
     /// Calls `look` with the primary screen's grid while the alternate one shows; everything is as before afterwards.
     pub(super) fn with_primary<T>(&mut self, look: impl FnOnce(&Grid<Cell>) -> T) -> T {
-        let alternate = self.term.grid().clone();
+        let alternate = mem::replace(self.term.grid_mut(), no_grid());
         self.term.swap_alt();
         let seen = look(self.term.grid());
-        // This clears the alternate grid, and saves the primary cursor where entering the alternate screen has saved it already.
+        // This saves the primary cursor, where entering the alternate screen has saved it already.
         self.term.swap_alt();
         *self.term.grid_mut() = alternate;
         seen
+    }
+
+    /// The alternate screen's grid is as large as the primary one's, and few programs ever show it: while none does it is given back.
+    fn drop_alternate(&mut self) {
+        if self.is_alternate() {
+            return;
+        }
+        let saved = self.term.grid().saved_cursor.clone();
+        self.term.swap_alt();
+        *self.term.grid_mut() = no_grid();
+        self.term.swap_alt();
+        self.term.grid_mut().saved_cursor = saved;
     }
 
     pub(super) fn save(&mut self) {
@@ -235,6 +300,15 @@ impl Emulator {
         self.charset = charset;
         self.term.set_active_charset(charset);
         self.term.restore_cursor_position();
+        self.enter_region();
+    }
+
+    /// In origin mode the cursor is never outside the region, which may be another than when it was saved.
+    fn enter_region(&mut self) {
+        let (row, column) = self.position();
+        if self.has(TermMode::ORIGIN) && !self.region.contains(&row) {
+            self.put_cursor(row.clamp(self.region.start, self.region.end - 1), column);
+        }
     }
 
     /// Sets or ends origin mode; the cursor goes home.
@@ -246,6 +320,14 @@ impl Emulator {
             self.term.unset_private_mode(mode);
             self.put_cursor(0, 0);
         }
+    }
+
+    /// The most times REP repeats a character. What it asks beyond the whole screen changes no more than the column where it ends, and
+    /// few bytes would cost much time.
+    pub(super) fn repeat_max(&self, asked: usize) -> usize {
+        let Size { cols, rows } = self.size();
+        let whole = cols * (rows + 1);
+        if asked > whole { whole + (asked - whole) % cols } else { asked }
     }
 
     /// DECSTR: modes as they are at the start, with the screen and the cursor's place as they are.
@@ -271,6 +353,7 @@ impl Emulator {
     /// RIS.
     pub(super) fn hard_reset(&mut self) {
         self.term.reset_state();
+        self.drop_alternate();
         let Size { cols, rows } = self.size();
         self.keyboard = Keyboard::default();
         (self.title, self.titles) = (None, Vec::new());
@@ -283,6 +366,16 @@ impl Emulator {
     fn present(&self) -> Saved {
         Saved { origin: self.has(TermMode::ORIGIN), charset: self.charset }
     }
+}
+
+/// Takes the place of a grid that is not in use.
+fn no_grid() -> Grid<Cell> {
+    Grid::new(MIN_SCREEN_LINES, MIN_COLUMNS, 0)
+}
+
+/// The library's settings, with a history of that many rows.
+fn config(history: usize) -> Config {
+    Config { scrolling_history: history, osc52: Osc52::Disabled, ..Config::default() }
 }
 
 /// The row and column of `cursor`, from 0.

@@ -47,8 +47,6 @@ impl Handler for Emulator {
         delete_lines(count: usize);
         erase_chars(count: usize);
         delete_chars(count: usize);
-        move_backward_tabs(count: u16);
-        move_forward_tabs(count: u16);
         clear_line(mode: LineClearMode);
         clear_screen(mode: ClearMode);
         reverse_index();
@@ -99,6 +97,23 @@ impl Handler for Emulator {
     fn move_up_and_cr(&mut self, count: usize) {
         self.up(count);
         self.term.carriage_return();
+    }
+
+    fn move_backward_tabs(&mut self, count: u16) {
+        let (row, mut column) = self.position();
+        for _ in 0..count {
+            // Without a stop the first column ends it; the library's own stays where it is.
+            column = self.tabs[..column].iter().rposition(|stop| *stop).unwrap_or(0);
+            if column == 0 {
+                break;
+            }
+        }
+        self.put_cursor(row, column);
+    }
+
+    fn move_forward_tabs(&mut self, count: u16) {
+        self.term.move_forward_tabs(count);
+        self.settle_wrap();
     }
 
     fn set_scrolling_region(&mut self, top: usize, bottom: Option<usize>) {
@@ -257,7 +272,8 @@ impl Emulator {
     /// DECSET and DECRST.
     fn private_mode(&mut self, mode: PrivateMode, on: bool) {
         match mode {
-            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => self.switch(on),
+            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) if on => self.switch(true),
+            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => self.leave_alternate(),
             PrivateMode::Named(NamedPrivateMode::Origin) => self.set_origin(on),
             PrivateMode::Named(NamedPrivateMode::BlinkingCursor) => self.style.get_or_insert_default().blinking = on,
             PrivateMode::Named(NamedPrivateMode::ColumnMode) => self.column_mode(),

@@ -32,6 +32,12 @@ impl Keyboard {
         std::mem::swap(&mut self.active, &mut self.other);
     }
 
+    /// [`swap`](Keyboard::swap), with an empty stack: what an earlier program left there is nobody's.
+    pub(super) fn enter_alternate(&mut self) {
+        self.swap();
+        self.active = Stack::default();
+    }
+
     pub(super) fn set(&mut self, modes: KeyboardModes, how: KeyboardModesApplyBehavior) {
         let current = &mut self.active.current;
         *current = match how {
@@ -51,7 +57,7 @@ impl Keyboard {
     }
 
     pub(super) fn pop(&mut self, count: u16) {
-        for _ in 0..count.min(STACK_MAX as u16 + 1) {
+        for _ in 0..usize::from(count).min(STACK_MAX + 1) {
             self.active.current = self.active.below.pop().unwrap_or_default();
         }
     }

@@ -36,7 +36,22 @@ const PLAIN: Style = Style {
 /// What a terminal draws with at this point of the bytes written to it.
 pub(super) struct Pen {
     style: Style,
-    link: Option<Hyperlink>,
+    link: Option<Link>,
+}
+
+/// A link is known by its address, and by the id where the program gave one.
+struct Link(Hyperlink);
+
+impl Link {
+    fn id(&self) -> Option<&str> {
+        Some(self.0.id()).filter(|id| !id.ends_with(OWN_ID))
+    }
+}
+
+impl PartialEq for Link {
+    fn eq(&self, other: &Link) -> bool {
+        self.0.uri() == other.0.uri() && self.id() == other.id()
+    }
 }
 
 impl Pen {
@@ -53,7 +68,7 @@ impl Pen {
             style.write(out);
             self.style = style;
         }
-        let link = cell.hyperlink();
+        let link = cell.hyperlink().map(Link);
         if link != self.link {
             write_link(link.as_ref(), out);
             self.link = link;
@@ -66,15 +81,16 @@ impl Pen {
     }
 }
 
-/// Whether the cell looks like one that nothing was ever drawn in.
-pub(super) fn is_blank(cell: &Cell) -> bool {
-    matches!(cell.c, ' ' | '\t')
-        && cell.bg == PLAIN.bg
-        && !cell.flags.intersects(Flags::INVERSE | Flags::STRIKEOUT | Flags::ALL_UNDERLINES)
-        && cell.extra.is_none()
+/// Whether a space drawn as `cell` is cannot be told from one that was never drawn.
+pub(super) fn draws_plain(cell: &Cell) -> bool {
+    Style::of(cell) == PLAIN && cell.hyperlink().is_none()
 }
 
 impl Style {
+    fn of(cell: &Cell) -> Style {
+        Style { fg: cell.fg, bg: cell.bg, underline: cell.underline_color(), attributes: cell.flags & ATTRIBUTES }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let has = |flag| self.attributes.contains(flag);
         out.extend_from_slice(b"\x1b[0");
@@ -128,10 +144,12 @@ fn write_colour(colour: Color, base: usize, out: &mut Vec<u8>) {
 }
 
 /// OSC 8; see <https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda>.
-fn write_link(link: Option<&Hyperlink>, out: &mut Vec<u8>) {
+fn write_link(link: Option<&Link>, out: &mut Vec<u8>) {
     let _ = match link {
         None => write!(out, "\x1b]8;;\x1b\\"),
-        Some(link) if link.id().ends_with(OWN_ID) => write!(out, "\x1b]8;;{}\x1b\\", link.uri()),
-        Some(link) => write!(out, "\x1b]8;id={};{}\x1b\\", link.id(), link.uri()),
+        Some(link) => match link.id() {
+            None => write!(out, "\x1b]8;;{}\x1b\\", link.0.uri()),
+            Some(id) => write!(out, "\x1b]8;id={id};{}\x1b\\", link.0.uri()),
+        },
     };
 }

@@ -15,6 +15,7 @@
 //! that REP would repeat.
 
 use std::io::Write as _;
+use std::ops::Range;
 
 use alacritty_terminal::grid::{Cursor, Grid};
 use alacritty_terminal::index::{Column, Line};
@@ -22,7 +23,7 @@ use alacritty_terminal::term::TermMode;
 use alacritty_terminal::term::cell::{Cell, Flags};
 use alacritty_terminal::vte::ansi::{CharsetIndex, StandardCharset};
 
-use super::emulator::{Emulator, Size, position_of, tab_stops};
+use super::emulator::{Emulator, Saved, Size, position_of};
 use super::modes;
 use super::pen::Pen;
 use super::row;
@@ -42,6 +43,9 @@ const LEAVE: &[u8] = b"\
     \x1b[?12l\x1b[?25h\x1b[0 q\
     \x1b[r\
     \x1b[9999;1H";
+
+/// G0 to G3 are ASCII, and G0 is in use.
+const ASCII: &[u8] = b"\x1b(B\x1b)B\x1b*B\x1b+B\x0f";
 
 /// What brings a viewer's terminal back to normal after any program: an unfinished sequence ended, the alternate screen left, plain text,
 /// the cursor shown in its default shape, no mouse, focus or paste reports, normal keys, every row scrolling, no origin mode, wrapping on,
@@ -67,13 +71,14 @@ pub(super) fn picture(emulator: &mut Emulator) -> Vec<u8> {
     modes::write_colours(emulator, &mut out);
     let mut pen = Pen::plain();
     if emulator.is_alternate() {
-        emulator.with_primary(|primary| primary_below(primary, size, &mut out));
+        let [_, saved] = emulator.saved;
+        emulator.with_primary(|primary| primary_below(primary, saved, size, &mut out));
         emulator.keyboard.swap();
         emulator.keyboard.write(&mut out);
         emulator.keyboard.swap();
-        out.extend_from_slice(b"\x1b[?1049h\x1b[H\x1b[J");
-        // The alternate screen draws with what the primary one drew with last.
-        out.extend_from_slice(b"\x1b(B\x1b)B\x1b*B\x1b+B\x0f\x1b[0m\x1b]8;;\x1b\\");
+        // The terminal enters the alternate screen drawing with what it drew with last, and clears it so.
+        out.extend_from_slice(b"\x1b[?1049h\x1b[<99u\x1b[?6l\x1b[0m\x1b]8;;\x1b\\\x1b[H\x1b[J");
+        out.extend_from_slice(ASCII);
     }
     draw(emulator.term.grid(), size, &mut pen, &mut out);
     write_tabs(&emulator.tabs, &mut out);
@@ -89,13 +94,17 @@ pub(super) fn picture(emulator: &mut Emulator) -> Vec<u8> {
 }
 
 /// The screen that the alternate one covers, and its cursor, which entering the alternate screen then saves.
-fn primary_below(grid: &Grid<Cell>, size: Size, out: &mut Vec<u8>) {
+fn primary_below(grid: &Grid<Cell>, saved: Saved, size: Size, out: &mut Vec<u8>) {
     let mut pen = Pen::plain();
     draw(grid, size, &mut pen, out);
-    place(&grid.cursor, 0, out);
-    rewrite_last(grid, &mut pen, out);
+    if saved.origin {
+        out.extend_from_slice(b"\x1b[?6h");
+    }
+    place(&grid.cursor, None, out);
+    rewrite_last(grid, &grid.cursor, &mut pen, out);
     pen.take(&grid.cursor.template, out);
     write_charsets(&grid.cursor, out);
+    modes::write_charset_in_use(saved.charset, out);
 }
 
 /// Each row that shows anything, put in its place: nothing depends on wrapping.
@@ -122,40 +131,40 @@ pub(super) fn write_glyphs<'a>(
         if uncertain {
             let _ = write!(out, "\x1b[{}G", glyph.column - left + 1);
         }
-        pen.take(glyph.cell, out);
-        glyph.write(out);
+        glyph.draw(pen, out);
         uncertain = glyph.is_uncertain();
     }
 }
 
+/// Always, since few terminals know DECST8C. The first column needs none: nothing can go back beyond it.
 fn write_tabs(tabs: &[bool], out: &mut Vec<u8>) {
-    if tabs == tab_stops(0..tabs.len()) {
-        return;
-    }
     out.extend_from_slice(b"\x1b[3g");
-    for (column, _) in tabs.iter().enumerate().filter(|(_, stop)| **stop) {
+    for (column, _) in tabs.iter().enumerate().skip(1).filter(|(_, stop)| **stop) {
         let _ = write!(out, "\x1b[{}G\x1bH", column + 1);
     }
 }
 
-/// Moves to where `cursor` is; with origin mode on, `above` rows are above the region.
-fn place(cursor: &Cursor<Cell>, above: usize, out: &mut Vec<u8>) {
+/// Moves to where `cursor` is; in origin mode rows count from the region's first and there are no others.
+fn place(cursor: &Cursor<Cell>, region: Option<&Range<usize>>, out: &mut Vec<u8>) {
     let (row, column) = position_of(cursor);
-    let _ = write!(out, "\x1b[{};{}H", row.saturating_sub(above) + 1, column + 1);
+    let row = region.map_or(row, |region| row.clamp(region.start, region.end - 1) - region.start);
+    let _ = write!(out, "\x1b[{};{}H", row + 1, column + 1);
 }
 
 fn write_saved(emulator: &Emulator, pen: &mut Pen, out: &mut Vec<u8>) {
     let [saved, _] = emulator.saved;
-    let cursor = &emulator.term.grid().saved_cursor;
+    let grid = emulator.term.grid();
+    let cursor = &grid.saved_cursor;
     if saved.origin {
         out.extend_from_slice(b"\x1b[?6h");
     }
-    place(cursor, if saved.origin { emulator.region.start } else { 0 }, out);
+    place(cursor, saved.origin.then_some(&emulator.region), out);
+    rewrite_last(grid, cursor, pen, out);
     pen.take(&cursor.template, out);
     write_charsets(cursor, out);
     modes::write_charset_in_use(saved.charset, out);
     out.extend_from_slice(b"\x1b7");
-    out.extend_from_slice(b"\x1b(B\x1b)B\x1b*B\x1b+B\x0f");
+    out.extend_from_slice(ASCII);
     if saved.origin {
         out.extend_from_slice(b"\x1b[?6l");
     }
@@ -167,25 +176,24 @@ fn write_cursor(emulator: &Emulator, pen: &mut Pen, out: &mut Vec<u8>) {
     if origin {
         out.extend_from_slice(b"\x1b[?6h");
     }
-    place(&grid.cursor, if origin { emulator.region.start } else { 0 }, out);
-    rewrite_last(grid, pen, out);
+    place(&grid.cursor, origin.then_some(&emulator.region), out);
+    rewrite_last(grid, &grid.cursor, pen, out);
     pen.take(&grid.cursor.template, out);
     write_charsets(&grid.cursor, out);
     modes::write_charset_in_use(emulator.charset, out);
 }
 
 /// A wrap is pending when the last cell has been written and the cursor not moved since: writes it again.
-fn rewrite_last(grid: &Grid<Cell>, pen: &mut Pen, out: &mut Vec<u8>) {
-    if !grid.cursor.input_needs_wrap {
+fn rewrite_last(grid: &Grid<Cell>, cursor: &Cursor<Cell>, pen: &mut Pen, out: &mut Vec<u8>) {
+    let row = &grid[cursor.point.line];
+    if !cursor.input_needs_wrap || cursor.point.column + 1 != row.len() {
         return;
     }
-    let row = &grid[grid.cursor.point.line];
     let last = row.len() - 1;
     let second_half = row[Column(last)].flags.contains(Flags::WIDE_CHAR_SPACER);
     for glyph in row::glyphs(row, if second_half { last - 1 } else { last }, row.len()) {
         let _ = write!(out, "\x1b[{}G", glyph.column + 1);
-        pen.take(glyph.cell, out);
-        glyph.write(out);
+        glyph.draw(pen, out);
     }
 }
 

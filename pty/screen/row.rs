@@ -4,31 +4,38 @@ use alacritty_terminal::grid::{Grid, Row};
 use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::cell::{Cell, Flags};
 
-use super::pen::{Pen, is_blank};
+use super::pen::{Pen, draws_plain};
 
 /// One character with all that combines with it, and the columns it takes.
 pub(super) struct Glyph<'a> {
     pub(super) column: usize,
     pub(super) width: usize,
     c: char,
-    pub(super) cell: &'a Cell,
+    combining: &'a [char],
+    cell: &'a Cell,
 }
 
 impl Glyph<'_> {
-    fn combining(&self) -> &[char] {
-        if self.c == ' ' && self.cell.c != ' ' { &[] } else { self.cell.zerowidth().unwrap_or_default() }
+    fn is_blank(&self) -> bool {
+        self.c == ' ' && self.combining.is_empty() && draws_plain(self.cell)
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends what draws it.
+    pub(super) fn draw(&self, pen: &mut Pen, out: &mut Vec<u8>) {
+        pen.take(self.cell, out);
+        self.write(out);
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
         let mut buffer = [0; 4];
-        for c in [self.c].iter().chain(self.combining()) {
+        for c in [self.c].iter().chain(self.combining) {
             out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
         }
     }
 
     /// Terminals disagree on how wide it is: what combines, emoji and other symbols that are wide. The next one is put in its place.
     pub(super) fn is_uncertain(&self) -> bool {
-        !self.combining().is_empty()
+        !self.combining.is_empty()
             || (self.width == 2
                 && !matches!(self.c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{d7ff}' | '\u{ff00}'..='\u{ff60}'))
     }
@@ -50,15 +57,16 @@ pub(super) fn glyphs(row: &Row<Cell>, from: usize, to: usize) -> impl Iterator<I
         let half = cell.flags.intersects(Flags::WIDE_CHAR | Flags::WIDE_CHAR_SPACER | Flags::LEADING_WIDE_CHAR_SPACER);
         // The library leaves tabs in the cells that they began in.
         let c = if (half && !wide) || cell.c == '\t' { ' ' } else { cell.c };
+        let combining = if half && !wide { &[] } else { cell.zerowidth().unwrap_or_default() };
         let width = if wide { 2 } else { 1 };
         next += width;
-        Some(Glyph { column, width, c, cell })
+        Some(Glyph { column, width, c, combining, cell })
     })
 }
 
 /// The column behind the last one in `from..to` that shows anything, or `from`.
 pub(super) fn end_of(row: &Row<Cell>, from: usize, to: usize) -> usize {
-    (from..to.min(row.len())).rev().find(|column| !is_blank(&row[Column(*column)])).map_or(from, |last| last + 1)
+    glyphs(row, from, to).filter(|glyph| !glyph.is_blank()).last().map_or(from, |last| last.column + last.width)
 }
 
 /// The rows of the screen, as an iterator over references.
@@ -80,8 +88,7 @@ pub(super) fn text(row: &Row<Cell>) -> String {
 pub(super) fn ansi(row: &Row<Cell>) -> String {
     let (mut out, mut pen) = (Vec::new(), Pen::plain());
     for glyph in glyphs(row, 0, end_of(row, 0, row.len())) {
-        pen.take(glyph.cell, &mut out);
-        glyph.write(&mut out);
+        glyph.draw(&mut pen, &mut out);
     }
     pen.put_down(&mut out);
     String::from_utf8_lossy(&out).into_owned()
