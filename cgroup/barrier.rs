@@ -10,7 +10,7 @@ use crate::resource::Resource;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Barrier {
     /// No mount of that hierarchy is to be seen.
-    #[error("no cgroup file system with it is mounted")]
+    #[error("no such hierarchy is mounted")]
     NotMounted,
     /// As in a container that was not given more.
     #[error("{} is mounted read-only", .0.display())]
