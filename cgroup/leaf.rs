@@ -34,6 +34,11 @@ impl Leaf {
         Ok(Leaf { name: name.clone(), places: places.clone(), events, meter })
     }
 
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
     /// Opens the descriptors by which a child enters; drop them once it has.
     pub fn entrance(&self) -> Result<Entrance, CgroupError> {
         Entrance::open(&self.places)
