@@ -21,8 +21,8 @@ pub enum Barrier {
     /// A mount from outside of our cgroup namespace, or of another part of the tree, or hidden under another mount.
     #[error("the mount at {} does not show our own cgroup", .0.display())]
     Unseen(PathBuf),
-    /// A cgroup for threads can hold no process of ours.
-    #[error("{} is a threaded cgroup", .0.display())]
+    /// Only threads of processes that are elsewhere can be in the cgroups below it.
+    #[error("{} is a threaded cgroup, which has room for no other processes", .0.display())]
     Threaded(PathBuf),
     /// A v1 hierarchy that controls cpusets too: a new cgroup of it has no CPUs and takes no process.
     #[error("{} also controls cpusets, which are empty in a new cgroup", .0.display())]
@@ -46,9 +46,9 @@ pub enum Barrier {
     },
 }
 
-/// A resource that cannot be limited or measured here, why, and what to do about it.
+/// A resource that cannot be limited and measured here, why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{resource} cannot be limited: {barrier}{}", hint(advice.as_deref()))]
+#[error("{resource} cannot be controlled: {barrier}{}", hint(advice.as_deref()))]
 pub struct Refusal {
     /// The resource.
     pub resource: Resource,
@@ -89,7 +89,7 @@ impl Surroundings {
     /// The command or option that would take the barrier away, where one is known.
     pub(crate) fn advice(self, barrier: &Barrier) -> Option<String> {
         match barrier {
-            Barrier::ReadOnly(_) | Barrier::Unseen(_) | Barrier::Denied(_) | Barrier::NotMounted if self.container => {
+            Barrier::ReadOnly(_) | Barrier::Unseen(_) | Barrier::NotMounted if self.container => {
                 Some("--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:rw on the container".to_owned())
             }
             Barrier::NotMounted => {

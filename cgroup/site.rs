@@ -214,6 +214,7 @@ fn probe(seen: &Seen) -> Result<Place, Barrier> {
     enable::check_writable(&home)?;
     let mut place = Place { version: seen.version, controllers: seen.controllers.clone(), dir: home };
     if seen.version == Version::V2 {
+        enable::check_domain(&place.dir)?;
         place.controllers = enable::enabled(&place);
     }
     Ok(place)

@@ -42,7 +42,9 @@ fn finished(mut command: Command) -> Option<String> {
         return None;
     }
     assert!(output.status.success() && told.contains("test result: ok"), "{told}\n{erred}");
-    told.lines().filter(|line| line.starts_with("SKIPPED")).for_each(|line| println!("{line}"));
+    // On the lowest rung that nothing can be made is the promise itself.
+    let skipped = told.lines().filter(|line| line.starts_with("SKIPPED") && !line.contains("no writable cgroup: "));
+    skipped.for_each(|line| println!("\n{line}"));
     Some(told)
 }
 
