@@ -103,10 +103,14 @@ impl Surroundings {
                 Some(format!("systemd-run {user}--scope -p Delegate=yes zvwatch ..."))
             }
             Barrier::Denied(_) => Some("running zvwatch as root, or in a cgroup that root has given to you".to_owned()),
-            Barrier::Shared(home) => Some(format!(
-                "mkdir {0}/zerovisor && echo $$ > {0}/zerovisor/cgroup.procs && exec zvwatch ...",
-                home.display()
-            )),
+            Barrier::Shared(_) if self.container => {
+                Some("zvwatch as the first program of the container, or in a cgroup of its own".to_owned())
+            }
+            // A sibling: below a cgroup with processes there are no controllers to be had.
+            Barrier::Shared(home) => home.parent().filter(|_| self.root).map(|above| {
+                let own = above.join("zerovisor");
+                format!("mkdir -p {0}; echo $$ > {0}/cgroup.procs; exec zvwatch ...", own.display())
+            }),
             Barrier::Unseen(_)
             | Barrier::Threaded(_)
             | Barrier::Cpuset(_)

@@ -23,6 +23,9 @@ use crate::{parse, sys};
 /// one hierarchy's cgroup, gives no news.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// The wait when all that was found had ended before it could be signalled, and is about to be gone from the lists.
+const NOTHING_TO_WAIT_FOR: Duration = Duration::from_millis(1);
+
 /// Waits between attempts to remove a cgroup that the kernel says is busy: 1, 2, 4 ... ms, a quarter of a second in all.
 const REMOVE_ATTEMPTS: u32 = 9;
 
@@ -74,6 +77,11 @@ pub(crate) fn round(places: &Places, name: &GroupName) -> Reached {
     if killed {
         return signal_all(places, name, libc::SIGKILL);
     }
+    by_signals(places, name)
+}
+
+/// As [`round`], without `cgroup.kill`.
+pub(crate) fn by_signals(places: &Places, name: &GroupName) -> Reached {
     // A file that is missing or a cgroup that is gone needs no freezing.
     let _best_effort = set_frozen(places, true);
     let reached = signal_all(places, name, libc::SIGKILL);
@@ -96,31 +104,37 @@ fn set_frozen(places: &Places, frozen: bool) -> io::Result<()> {
     place.subtree().iter().try_for_each(|dir| crate::place::write(&dir.join(file), value))
 }
 
-/// Kills until no hierarchy's cgroup has a member.
+/// Kills until no hierarchy's cgroup has a member. Looks first: an empty cgroup, as most are by then, stays empty.
 pub(crate) fn until_empty(places: &Places, name: &GroupName, deadline: Instant) -> Result<(), CgroupError> {
     let events = places.v2().and_then(|v2| File::open(v2.path("cgroup.events")).ok());
+    let mut tried = false;
     loop {
-        let reached = round(places, name);
         let populated = events.as_ref().is_some_and(|events| events_say_populated(events).unwrap_or(false));
-        let left = if populated && places.all.len() == 1 { BTreeSet::new() } else { members(places) };
-        if !populated && left.is_empty() {
+        if !populated && v1_is_empty(places) {
             return Ok(());
         }
         let time_left = deadline.saturating_duration_since(Instant::now());
-        if time_left.is_zero() {
+        if tried && time_left.is_zero() {
             return Err(stubborn(places));
         }
-        wait(events.as_ref().filter(|_| populated), reached.last.as_ref(), time_left.min(LOOK_AGAIN));
+        let reached = round(places, name);
+        tried = true;
+        wait(events.as_ref().filter(|_| populated), reached.last.as_ref(), time_left);
     }
 }
 
-/// Waits for an event of the v2 cgroup or the end of a process.
-fn wait(events: Option<&File>, process: Option<&OwnedFd>, limit: Duration) {
+fn v1_is_empty(places: &Places) -> bool {
+    places.all.iter().filter(|place| place.version == Version::V1).all(|place| place.members().is_empty())
+}
+
+/// Waits for an event of the v2 cgroup or the end of a process, but never for long.
+fn wait(events: Option<&File>, process: Option<&OwnedFd>, time_left: Duration) {
     let event = events.map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI));
     let end = process.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
-    let mut fds: Vec<_> = if event.is_some() { event.into_iter().collect() } else { end.into_iter().collect() };
+    let mut fds: Vec<_> = event.or(end).into_iter().collect();
+    let longest = if fds.is_empty() { NOTHING_TO_WAIT_FOR } else { LOOK_AGAIN };
     // An error would only make the next look come sooner.
-    let _woken = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO));
+    let _woken = poll(&mut fds, PollTimeout::try_from(longest.min(time_left)).unwrap_or(PollTimeout::ZERO));
 }
 
 /// Whether `cgroup.events` says that a process lives in the cgroup or below it.

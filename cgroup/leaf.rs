@@ -35,6 +35,11 @@ impl Leaf {
     }
 
     #[cfg(test)]
+    pub(crate) fn name(&self) -> &GroupName {
+        &self.name
+    }
+
+    #[cfg(test)]
     pub(crate) fn places(&self) -> &Places {
         &self.places
     }

@@ -55,6 +55,19 @@ fn a_fork_bomb_dies() {
 }
 
 #[test]
+fn a_fork_bomb_dies_by_signals_alone() {
+    let Some(mut scene) = scene("signals", Limits { pids: Some(60), ..Limits::default() }) else { return };
+    let mut child = start(&scene.leaf, "bomb() { bomb & bomb & sleep 0.01; }; while :; do bomb; done");
+    until("a bomb of forty", || scene.leaf.sample_costly().unwrap().pids.filter(|pids| *pids >= 40));
+    until("the end of the bomb", || {
+        crate::kill::by_signals(scene.leaf.places(), scene.leaf.name());
+        members(&scene.leaf).is_empty().then_some(())
+    });
+    child.wait().unwrap();
+    until("an empty leaf", || (!scene.leaf.is_populated().unwrap()).then_some(()));
+}
+
+#[test]
 fn what_a_run_hides_in_cgroups_of_its_own_dies_and_is_removed_too() {
     let Some(scene) = scene("nested", Limits::default()) else { return };
     let (pid, _) = hold(&scene.leaf, 0);
