@@ -147,6 +147,7 @@ fn a_frozen_run_stands_still_goes_on_and_can_be_killed() {
     });
     let mut used = || scene.leaf.sample().unwrap().cpu_user_us.unwrap();
     let before = used();
+    // The time in which it could have used some; nothing is waited for.
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(used(), before, "a frozen loop used CPU");
     scene.leaf.thaw().unwrap();

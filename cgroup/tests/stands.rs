@@ -19,10 +19,10 @@ fn again(setup: &str, stand: &str) -> Option<String> {
     if std::env::var_os(STAND).is_some() {
         return None;
     }
-    let script = format!("({setup}) >/dev/null || exit 99; exec \"$0\" --skip stands::again_ --nocapture tests::");
+    let script = format!("({setup}) >/dev/null || exit 99; exec \"$0\" \"$@\"");
     let own = std::env::current_exe().unwrap();
     let mut unshare = Command::new("unshare");
-    unshare.args(["-m", "--propagation", "private", "sh", "-c", &script]).arg(own).env(STAND, stand);
+    unshare.args(["-m", "--propagation", "private", "sh", "-c", &script]).arg(own).args(ARGUMENTS).env(STAND, stand);
     finished(unshare)
 }
 
@@ -92,10 +92,8 @@ fn again_as_somebody_without_rights() {
 fn again_in_a_subtree_of_v2_delegated_to_somebody() {
     let Some(mut command) = nobody() else { return };
     let Some(home) = site().homes().v2() else { return skip(site().why()) };
-    // Not of the form that is swept, and removed here.
-    let delegated = home.below(&format!("zv-test-delegated-{}", own_pid()));
-    delegated.make().unwrap();
-    let _sweeper = Delegated(delegated.clone());
+    let apart = Apart::make(home, "delegated");
+    let delegated = &apart.0;
     for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
         std::os::unix::fs::chown(delegated.path(file), Some(NOBODY), Some(NOBODY)).unwrap();
     }
@@ -110,16 +108,57 @@ fn again_in_a_subtree_of_v2_delegated_to_somebody() {
     }
 }
 
-/// Removes the delegated cgroup with all that a failed run left below it.
-struct Delegated(crate::place::Place);
-
-impl Drop for Delegated {
-    fn drop(&mut self) {
-        let places = crate::place::Places { all: vec![self.0.clone()], refused: [].into() };
-        let removed = crate::kill::remove(&places);
-        assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+#[test]
+fn again_in_a_cgroup_shared_with_others() {
+    if std::env::var_os(STAND).is_some() {
+        return;
+    }
+    let Some(home) = site().homes().v2() else { return skip(site().why()) };
+    let shared = Apart::make(home, "shared");
+    let enter = |command: &mut Command| {
+        let procs = fs::File::options().write(true).open(shared.0.path("cgroup.procs")).unwrap();
+        sys::enter_through(command, procs.into());
+    };
+    let (mut other, mut stories) = (Command::new("sleep"), Command::new(std::env::current_exe().unwrap()));
+    enter(other.arg("1000"));
+    enter(stories.args(ARGUMENTS).env(STAND, "any"));
+    let mut other = match other.spawn() {
+        Ok(other) => other,
+        Err(e) => return skip(format!("no process may enter a new cgroup of ours: {e}")),
+    };
+    let told = finished(stories);
+    let listed = shared.0.read("cgroup.subtree_control").unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(listed, b"\n".get(..listed.len()).unwrap(), "a shared cgroup was changed");
+    if let Some(told) = told.filter(|_| !crate::enable::enabled(home).is_empty()) {
+        assert!(told.contains(&format!("rung V2: cgroup v2 at {}: no controllers", shared.0.dir.display())), "{told}");
+        assert!(told.contains("memory cannot be controlled: other processes share "), "{told}");
     }
 }
+
+/// A cgroup in home for such surroundings, not of the form that is swept; removed with all that a failed run left below it.
+struct Apart(crate::place::Place);
+
+impl Apart {
+    fn make(home: &crate::place::Place, name: &str) -> Apart {
+        let apart = Apart(home.below(&format!("zv-test-{name}-{}", own_pid())));
+        apart.0.make().unwrap();
+        apart
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let places = crate::place::Places { all: vec![self.0.clone()], refused: [].into() };
+        let emptied = self.0.write("cgroup.kill", "1");
+        let removed = crate::kill::remove(&places);
+        assert!(removed.is_ok() || std::thread::panicking(), "{emptied:?} {removed:?}");
+    }
+}
+
+/// What makes this binary tell every story but those that run it again.
+const ARGUMENTS: [&str; 4] = ["--skip", "stands::again_", "--nocapture", "tests::"];
 
 /// The user that owns nothing, on every Linux.
 const NOBODY: u32 = 65534;
@@ -134,6 +173,6 @@ fn nobody() -> Option<Command> {
         return None;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--skip", "stands::again_", "--nocapture", "tests::"]).uid(NOBODY).gid(NOBODY).env(STAND, "None");
+    command.args(ARGUMENTS).uid(NOBODY).gid(NOBODY).env(STAND, "None");
     Some(command)
 }
