@@ -36,6 +36,9 @@ pub enum Barrier {
     /// The rule of no internal processes: a cgroup with processes cannot give controllers to those below it.
     #[error("other processes share {}", .0.display())]
     Shared(PathBuf),
+    /// A limit that v1, which has the controller here, does not know.
+    #[error("{} is of cgroup v1, and only v2 has such a limit", .0.display())]
+    OnlyV2(PathBuf),
     /// Anything else the kernel said.
     #[error("{}: {errno}", path.display())]
     Failed {
@@ -114,6 +117,7 @@ impl Surroundings {
             Barrier::Unseen(_)
             | Barrier::Threaded(_)
             | Barrier::Cpuset(_)
+            | Barrier::OnlyV2(_)
             | Barrier::NotDelegated(_)
             | Barrier::NotEnabled(_)
             | Barrier::Failed { .. } => None,

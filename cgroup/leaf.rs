@@ -53,7 +53,7 @@ impl Leaf {
     /// it is refused with EBUSY when reclaiming was not enough.
     ///
     /// # Errors
-    /// As [`crate::Group::run`]. Limits in front of the one that failed (memory, CPU, pids) are changed then.
+    /// As [`crate::Group::run`]. Where the kernel refuses one, those before it in [`Limits`] are changed already.
     pub fn limit(&self, limits: &Limits) -> Result<(), CgroupError> {
         limits::apply(limits, &self.places)
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::CgroupError;
+use crate::place::{Controller, Version};
 use nix::sys::signal::Signal;
 
 const MIB: u64 = 1 << 20;
@@ -31,7 +32,7 @@ fn ended_or(seen: WaitStatus, pid: i32) -> WaitStatus {
 
 /// Whether this kernel remembers the peak itself: v2 since Linux 5.19.
 fn has_peak(leaf: &Leaf) -> bool {
-    let memory = leaf.places().with(crate::place::Controller::Memory).unwrap();
+    let memory = leaf.places().with(Controller::Memory).unwrap();
     ["memory.peak", "memory.max_usage_in_bytes"].iter().any(|file| memory.path(file).exists())
 }
 
@@ -68,6 +69,26 @@ fn cpu_beyond_the_limit_is_held_back() {
 }
 
 #[test]
+fn soft_limit_swap_and_weight_are_set_or_refused_by_version() {
+    let only_v2 = Limits { memory_high_bytes: Some(32 * MIB), swap_bytes: Some(0), ..Limits::default() };
+    let Some(scene) = scene("soft", Limits { cpu_weight: Some(50), ..Limits::default() }) else { return };
+    let cpu = scene.leaf.places().with(Controller::Cpu).unwrap();
+    let (file, weight) = if cpu.version == Version::V2 { ("cpu.weight", "50\n") } else { ("cpu.shares", "512\n") };
+    assert_eq!(cpu.read(file).unwrap(), weight.as_bytes());
+    let Some(memory) = scene.leaf.places().with(Controller::Memory) else { return };
+    match (memory.version, scene.leaf.limit(&only_v2)) {
+        (Version::V2, Ok(())) => assert_eq!(memory.read("memory.high").unwrap(), format!("{}\n", 32 * MIB).as_bytes()),
+        (Version::V2, Err(CgroupError::Io { path, .. })) if path.ends_with("memory.swap.max") => {
+            skip("this kernel counts no swap");
+        }
+        (Version::V1, Err(CgroupError::Refused(refusal))) => {
+            assert_eq!(refusal.barrier, crate::Barrier::OnlyV2(memory.dir.clone()));
+        }
+        (version, limited) => panic!("{version:?}: {limited:?}"),
+    }
+}
+
+#[test]
 fn a_limit_that_nobody_can_hold_is_refused_with_the_reason() {
     let Some(scene) = scene("refused", Limits::default()) else { return };
     let all = [
@@ -85,5 +106,5 @@ fn a_limit_that_nobody_can_hold_is_refused_with_the_reason() {
         assert!(scene.leaf.places().all.iter().all(|place| !place.dir.with_file_name(&nested).exists()));
     }
     let zero = Limits { pids: Some(0), ..Limits::default() };
-    assert!(matches!(scene.leaf.limit(&zero), Err(CgroupError::Zero { unit: "processes" })));
+    assert!(matches!(scene.leaf.limit(&zero), Err(CgroupError::OutOfRange { limit: "processes", .. })));
 }

@@ -85,7 +85,7 @@ fn scene(name: &str, limits: Limits) -> Option<Scene> {
         skip(site().why());
         return None;
     }
-    for (resource, _, _) in limits.wanted() {
+    for resource in limits.resources() {
         if let Err(refusal) = site().holds(resource) {
             skip(refusal);
             return None;
