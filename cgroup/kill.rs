@@ -82,26 +82,26 @@ pub(crate) fn round(places: &Places, name: &GroupName) -> Reached {
 
 /// As [`round`], without `cgroup.kill`.
 pub(crate) fn by_signals(places: &Places, name: &GroupName) -> Reached {
-    // A file that is missing or a cgroup that is gone needs no freezing.
-    let _best_effort = set_frozen(places, true);
+    set_frozen(places, true);
     let reached = signal_all(places, name, libc::SIGKILL);
-    let _best_effort = set_frozen(places, false);
+    set_frozen(places, false);
     reached
 }
 
-/// Freezes the whole, or thaws every part of it: what the run froze itself could not die on v1.
-fn set_frozen(places: &Places, frozen: bool) -> io::Result<()> {
-    let Some(place) = places.v2().or_else(|| places.with(Controller::Freezer)) else { return Ok(()) };
+/// Freezes the whole, or thaws every part of it: what the run froze itself could not die on v1. A file that is missing, or a cgroup
+/// that is gone meanwhile, needs neither.
+fn set_frozen(places: &Places, frozen: bool) {
+    let Some(place) = places.v2().or_else(|| places.with(Controller::Freezer)) else { return };
     let (file, value) = match (place.version, frozen) {
         (Version::V2, true) => ("cgroup.freeze", "1"),
         (Version::V2, false) => ("cgroup.freeze", "0"),
         (Version::V1, true) => ("freezer.state", "FROZEN"),
         (Version::V1, false) => ("freezer.state", "THAWED"),
     };
-    if frozen {
-        return place.write(file, value);
+    let dirs = if frozen { vec![place.dir.clone()] } else { place.subtree() };
+    for dir in dirs {
+        let _best_effort = crate::place::write(&dir.join(file), value);
     }
-    place.subtree().iter().try_for_each(|dir| crate::place::write(&dir.join(file), value))
 }
 
 /// Kills until no hierarchy's cgroup has a member. Looks first: an empty cgroup, as most are by then, stays empty.
