@@ -69,15 +69,14 @@ fn signal_member(pid: i32, name: &GroupName, signal: i32) -> io::Result<Option<O
 
 /// Kills every member that this round can find.
 pub(crate) fn round(places: &Places, name: &GroupName) -> Reached {
-    // One who moved itself out of the v2 cgroup is still found in the others, so the walk is for all; it finds nothing otherwise.
-    let killed = places.v2().is_some_and(|v2| v2.write("cgroup.kill", "1").is_ok());
-    if killed && places.all.len() == 1 {
+    if places.v2().is_none_or(|v2| v2.write("cgroup.kill", "1").is_err()) {
+        return by_signals(places, name);
+    }
+    if places.all.len() == 1 {
         return Reached::default();
     }
-    if killed {
-        return signal_all(places, name, libc::SIGKILL);
-    }
-    by_signals(places, name)
+    // One who moved itself out of the v2 cgroup is still found in those of v1.
+    signal_all(places, name, libc::SIGKILL)
 }
 
 /// As [`round`], without `cgroup.kill`.

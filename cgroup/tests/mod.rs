@@ -12,7 +12,7 @@ mod sys;
 mod usage;
 
 use std::fs;
-use std::io::{Read, pipe};
+use std::io::{Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -49,10 +49,12 @@ fn own_pid_namespace() -> u64 {
     fs::metadata("/proc/self/ns/pid").unwrap().st_ino()
 }
 
-/// Says why a story cannot be told here, at the beginning of a line of its own.
+/// Says why a story cannot be told here, in a line of its own that the harness does not capture.
 fn skip(why: impl std::fmt::Display) {
     let thread = std::thread::current();
-    println!("\nSKIPPED {}: {why}", thread.name().unwrap_or("a story"));
+    let line = format!("\nSKIPPED {}: {why}\n", thread.name().unwrap_or("a story"));
+    // Nobody may be listening.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A group of a story's own with the leaf of a run.
