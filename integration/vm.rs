@@ -117,9 +117,9 @@ fn a_machine_that_does_not_come_to_its_end_is_told_with_its_last_words() {
     assert!(why.contains("stopped before it was done") && why.contains("Kernel panic"), "{why}");
 
     let mut image = Image::bootable();
-    image.run("endless", "echo I wait; exec sleep 1d");
-    let why = machine.boot(image, Duration::from_secs(15)).unwrap_err();
-    assert!(why.contains("not done within 15s; endless as root was running and had said:\nI wait"), "{why}");
+    image.run("endless", "exec sleep 1d");
+    let why = machine.boot(image, Duration::from_secs(1)).unwrap_err();
+    assert!(why.contains("not done within 1s; no program was running"), "{why}");
 }
 
 fn command(path: &Path, names: &[&str]) -> String {
