@@ -17,8 +17,7 @@ use image::Image;
 use machine::Machine;
 
 /// What runs inside: test programs, by their crate, and what their tests' names contain; all tests, where nothing is named.
-const TOLD_INSIDE: [(&str, &[&str]); 2] =
-    [("zerovisor_cgroup", &[]), ("integration", &["on_any_rung", "death::", "exits::"])];
+const TOLD_INSIDE: [(&str, &[&str]); 2] = [("zerovisor_cgroup", &[]), ("integration", &["on_any_rung", "death::"])];
 
 /// For all that runs inside, on a processor some ten times slower than ours and busy with other tests.
 const TESTS_WITHIN: Duration = Duration::from_secs(600);
@@ -34,7 +33,7 @@ macro_rules! machine_or_skip {
     };
 }
 
-/// The tests of the machine count like ours: their sums and what they skip are told as they stand.
+/// What is tested inside counts like what is tested here: sums and skipped tests are told as they stand.
 #[test]
 fn what_needs_cgroup_v2_holds_where_it_is() {
     let machine = machine_or_skip!();
@@ -83,7 +82,6 @@ fn the_machine_delegates_every_controller_to_root_and_to_a_user() {
             "delegates io".into(),
             "delegates memory".into(),
             "delegates pids".into(),
-            "Killed".into(),
             "ended 137".into(),
             "oom_kill 1".into(),
             "peak 16 MiB".into(),
@@ -91,7 +89,7 @@ fn the_machine_delegates_every_controller_to_root_and_to_a_user() {
             "killed".into(),
         ];
         let said: Vec<&String> =
-            report.said.iter().filter(|line| !line.is_empty() && !line.starts_with("kernel ")).collect();
+            report.said.iter().filter(|line| !line.is_empty() && !line.contains("Killed")).collect();
         assert_eq!(said, expected.iter().collect::<Vec<_>>(), "{}", shown(report));
     }
 }

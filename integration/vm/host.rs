@@ -13,12 +13,11 @@ pub(super) fn program(name: &str) -> Option<PathBuf> {
     PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
 }
 
-/// The kernel that scripts/tools has put beside what cargo builds, the newest of several.
+/// The kernel that scripts/tools has put beside what cargo builds.
 pub(super) fn kernel() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
     let entries = fs::read_dir(target.join("vm")).ok()?.flatten();
-    let kernels = entries.map(|entry| entry.path());
-    kernels.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))).max()
+    entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("/vmlinuz-"))
 }
 
 /// The shared libraries and loaders that any of these programs needs, as ldd(1) finds them.

@@ -21,6 +21,8 @@ const MEMORY_MIB: &str = "1024";
 /// Two arguments are for speed under emulation, measured: reading the time stamp counter takes a ninth of what the default clock takes, and
 /// without address space randomization a program that is run again is not translated again, which makes stories five times faster.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable norandmaps";
+/// The variable that /init sets: there is no machine inside the machine.
+const INSIDE: &str = "INSIDE_VM";
 /// Of the kernel's messages, how many lines are shown with a failure.
 const KERNEL_LINES: usize = 40;
 
@@ -33,6 +35,9 @@ pub(super) struct Machine {
 impl Machine {
     /// Finds it, or says what is missing.
     pub(super) fn find() -> Result<Machine, String> {
+        if std::env::var_os(INSIDE).is_some() {
+            return Err("this is the virtual machine".into());
+        }
         if !cfg!(target_arch = "x86_64") {
             return Err(format!(
                 "the machine is an x86-64 one, and these programs are built for {}",
