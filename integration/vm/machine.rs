@@ -1,7 +1,6 @@
 //! A virtual machine: a Debian or Ubuntu kernel under qemu, without a disk or a network.
 //!
-//! Its processors are emulated, not lent: KVM is missing in most containers and CI machines, hangs in some that have it, and a program
-//! that waits for processes most of the time gains little from it.
+//! Its processors are emulated, never lent: KVM is missing in most containers and CI machines, and hangs in some that seem to have it.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
