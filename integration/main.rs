@@ -27,4 +27,5 @@ mod restarts;
 mod service;
 mod streams;
 mod views;
+mod vm;
 mod walkthrough;

@@ -27,7 +27,12 @@ macro_rules! skip {
 
 /// Writes the line of a skipped test where nothing captures it.
 pub(crate) fn told_skipped(reason: &str) {
-    use std::io::Write;
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = std::io::stderr().write_all(format!("SKIPPED {name}: {reason}\n").as_bytes());
+    tell(&format!("SKIPPED {name}: {reason}"));
+}
+
+/// Writes a line where nothing captures it.
+pub(crate) fn tell(line: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
