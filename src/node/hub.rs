@@ -9,18 +9,21 @@ use zerovisor_core::fact::{Fact, State};
 use zerovisor_core::id::Id;
 use zerovisor_core::name::{NodeName, ProcessName};
 use zerovisor_core::record::Head;
+use zerovisor_core::stats::Sample;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Happening, ProcessRow, Story};
-use zerovisor_core::wire::{Deed, Failure, Outcome, Refusal, WatcherHello};
+use zerovisor_core::wire::{Deed, Failure, Outcome, Refusal, ViewerAct, WatcherHello};
 
 use super::registry::{Change, Registry};
+use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
 use super::store::{Meta, Store};
+use super::viewers::Seat;
 use crate::host::Host;
 
 /// How often proof is looked for that an unreachable watcher is dead.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
-/// Orders that wait for one link, at most; more are refused as too busy.
+/// Calls that wait for one link, at most; whoever has one more waits. And orders that are not obeyed yet: more are refused as too busy.
 pub(super) const ORDERS_MAX: usize = 64;
 
 /// An order on its way to a watcher.
@@ -34,8 +37,33 @@ pub(super) struct OrderCall {
     pub reply: oneshot::Sender<Outcome>,
 }
 
-/// Where a link takes its orders from.
-pub(super) type Orders = mpsc::Sender<OrderCall>;
+/// What a watcher's link is called upon to do.
+#[derive(Debug)]
+pub(super) enum Call {
+    /// An order for its watcher.
+    Order(OrderCall),
+    /// Somebody comes to see its terminal.
+    View {
+        /// Who is told what the watcher answers.
+        seat: Seat,
+        /// The first act.
+        act: ViewerAct,
+        /// Where the number goes; dropped if there will be none.
+        number: oneshot::Sender<u64>,
+    },
+    /// A viewer does something.
+    Act {
+        /// Its number.
+        viewer: u64,
+        /// What.
+        act: ViewerAct,
+        /// What it typed.
+        payload: Option<Bytes>,
+    },
+}
+
+/// Where a link takes its calls from. Nobody keeps one for longer than a call takes: their end says that the link is to end.
+pub(super) type Orders = mpsc::Sender<Call>;
 
 /// What a link needs after its hello.
 #[derive(Debug)]
@@ -76,15 +104,19 @@ pub(super) struct Known {
     pub story: Story,
     /// The status a shell would show for its last run.
     pub shell_status: Option<u8>,
+    /// The latest sample of the present run.
+    pub sample: Option<Sample>,
 }
 
 enum Message {
     Declare { hello: Box<WatcherHello>, local: bool, orders: Orders, reply: oneshot::Sender<Result<Declared, Refusal>> },
     Opened { id: Id, story: Box<Story> },
     Journaled { id: Id, facts: Vec<(Head, Fact)> },
+    Sampled { id: Id, generation: u64, sample: Box<Sample> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
+    Totals { reply: oneshot::Sender<Totals> },
     Known { id: Id, reply: oneshot::Sender<Option<Box<Known>>> },
     Remove { id: Id, force: bool, reply: oneshot::Sender<Outcome> },
 }
@@ -92,7 +124,8 @@ enum Message {
 /// The handle of the hub.
 #[derive(Clone)]
 pub(super) struct Hub {
-    // Unbounded: links await each answer, and facts are bounded by the credit of their watchers.
+    // Unbounded: links await each answer, facts are bounded by the credit of their watchers, and samples come at most every
+    // SAMPLES_APART from each.
     messages: mpsc::UnboundedSender<Message>,
 }
 
@@ -137,6 +170,11 @@ impl Hub {
         self.tell(Message::Journaled { id, facts });
     }
 
+    /// A sample came over a link.
+    pub(super) fn sampled(&self, id: Id, generation: u64, sample: Box<Sample>) {
+        self.tell(Message::Sampled { id, generation, sample });
+    }
+
     /// A link ended, after a goodbye or not; when it was last heard of.
     pub(super) fn link_ended(&self, id: Id, generation: u64, farewell: bool, heard: Instant) {
         self.tell(Message::LinkEnded { id, generation, farewell, heard });
@@ -150,6 +188,11 @@ impl Hub {
     /// The processes of a selection. None: the node is ending.
     pub(super) async fn targets(&self, select: Selection) -> Option<Result<Vec<Target>, Failure>> {
         self.ask(|reply| Message::Targets { select, reply }).await
+    }
+
+    /// What all processes use together. None: the node is ending.
+    pub(super) async fn totals(&self) -> Option<Totals> {
+        self.ask(|reply| Message::Totals { reply }).await
     }
 
     /// Everything known of one process; none if it is not known.
@@ -222,6 +265,7 @@ impl HubTask {
                     self.registry.tell(id, head.at, &fact, Instant::now());
                 }
             }
+            Message::Sampled { id, generation, sample } => self.registry.sampled(id, generation, sample, Instant::now()),
             Message::LinkEnded { id, generation, farewell, heard } => self.unlink(id, generation, farewell, heard),
             Message::Rows { select, ended, reply } => {
                 let rows = self.registry.rows(&select, ended, Instant::now(), Timestamp(now_us()));
@@ -229,6 +273,9 @@ impl HubTask {
             }
             Message::Targets { select, reply } => {
                 let _ = reply.send(self.targets(&select));
+            }
+            Message::Totals { reply } => {
+                let _ = reply.send(self.registry.totals(Instant::now()));
             }
             Message::Known { id, reply } => {
                 let _ = reply.send(self.known(id).map(Box::new));
@@ -318,6 +365,7 @@ impl HubTask {
             meta: entry.meta.clone(),
             story: entry.story.clone(),
             shell_status: entry.shell_status(),
+            sample: entry.sample().cloned(),
         })
     }
 

@@ -10,7 +10,7 @@
 //!       \----> textlog (a thread) renders zerovisor.log from the journal
 //! ```
 //! One byte of output: `session` takes its frame from the link, `scribe` writes it and gives the receipt, `session` acknowledges;
-//! `logs` and `textlog` read it back by cursors of their own. One command: `client` asks `hub` who is meant and hands the order to that
+//! `logs` and `textlog` read it back by cursors of their own; `viewers` hands what goes to a terminal on at once. One command: `client` asks `hub` who is meant and hands the order to that
 //! process's link.
 
 mod catchup;
@@ -20,17 +20,21 @@ mod events;
 mod hub;
 pub mod journal;
 mod logs;
+mod machine;
 mod registry;
 mod retention;
+mod samples;
 mod scribe;
 mod session;
 mod store;
 mod syncer;
 mod sys;
 pub mod textlog;
+mod viewers;
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +46,7 @@ use zerovisor_core::view::Happening;
 pub use cli::{Cli, DEFAULT_ENDPOINT, command};
 use hub::{HubInbox, HubTask};
 use journal::{DataDirLock, LockError, LogReader, lock_data_dir};
+use machine::Machine;
 use retention::Retention;
 use scribe::{Scribe, Tools, now_us};
 use session::Node;
@@ -153,8 +158,8 @@ impl Parts {
         };
         let (scribe, scribe_thread) = scribe::start(tools)?;
         let task = hub_task(inbox, &name, &store, &scribe);
-        let started_at = Timestamp(now_us());
-        let node = Node { name, hub, scribe, pool: Arc::new(Mutex::new(Pool::default())), started_at };
+        let (pool, machine) = (Arc::new(Mutex::new(Pool::default())), Arc::new(Machine::default()));
+        let node = Node { name, hub, scribe, pool, machine, started_at: Timestamp(now_us()), began: Instant::now() };
         let threads = std::iter::once(scribe_thread).chain(text_thread).collect();
         Ok(Parts { node, hub: Mutex::new(Some(task)), text, threads, _lock: lock })
     }

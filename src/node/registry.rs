@@ -9,11 +9,13 @@ use zerovisor_core::exit::ExitReport;
 use zerovisor_core::fact::{Fact, State};
 use zerovisor_core::id::Id;
 use zerovisor_core::name::{NodeName, ProcessName};
+use zerovisor_core::stats::Sample;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{ExitSummary, ProcessRow, Story};
 use zerovisor_core::wire::{Failure, Refusal, WatcherHello};
 
 use super::hub::Orders;
+use super::samples::{Latest, Totals};
 use super::scribe::Written;
 use super::store::Meta;
 
@@ -54,13 +56,14 @@ pub(super) struct Entry {
     /// The state people see, for those who wait for it.
     pub state: watch::Sender<State>,
     runtime_from: Option<Instant>,
+    sampled: Option<Latest>,
 }
 
 impl Entry {
     fn new(meta: Meta, story: Story, declared: State, reach: Reach) -> Entry {
         let (written, _) = watch::channel(Written::default());
         let (state, _) = watch::channel(declared);
-        let entry = Entry { meta, story, declared, reach, written, state, runtime_from: None };
+        let entry = Entry { meta, story, declared, reach, written, state, runtime_from: None, sampled: None };
         entry.publish();
         entry
     }
@@ -105,6 +108,7 @@ impl Entry {
         let run_lives = self.story.pid.is_some()
             && matches!(state, State::Starting | State::Running | State::Stopping | State::Unreachable);
         let report = self.story.report.as_ref().filter(|_| !run_lives);
+        let used = self.sampled.as_ref().filter(|_| run_lives);
         let started_at = self.story.started_at;
         let monotonic = self.runtime_from.map(|from| now.saturating_duration_since(from));
         ProcessRow {
@@ -117,9 +121,9 @@ impl Entry {
             started_at,
             ended_at: report.map(|report| report.ended_at),
             uptime: if run_lives { monotonic.or(started_at.map(|at| wall.since(at))) } else { None },
-            cpu_percent: None,
-            memory_bytes: None,
-            memory_peak_bytes: report.map(ExitReport::peak_bytes),
+            cpu_percent: used.and_then(|latest| latest.cpu_percent(now)),
+            memory_bytes: used.and_then(Latest::memory_bytes),
+            memory_peak_bytes: used.map_or_else(|| report.map(ExitReport::peak_bytes), Latest::peak_bytes),
             restarts: self.story.run.saturating_sub(1),
             exit: report.map(ExitSummary::of),
             command: self.story.command.clone().unwrap_or_else(|| self.meta.spec.command.clone()),
@@ -133,6 +137,11 @@ impl Entry {
                 Reach::Linked { .. } | Reach::Gone | Reach::Unreachable { .. } | Reach::Lost => None,
             },
         }
+    }
+
+    /// The latest sample of the present run.
+    pub(super) fn sample(&self) -> Option<&Sample> {
+        self.sampled.as_ref().map(Latest::sample)
     }
 
     /// The shell status of the last run that ended, if any.
@@ -276,8 +285,14 @@ impl Registry {
     pub(super) fn tell(&mut self, id: Id, at: Timestamp, fact: &Fact, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&id) {
             match fact {
-                Fact::Started { .. } => entry.runtime_from = Some(now),
-                Fact::Ended { .. } => entry.runtime_from = None,
+                Fact::Started { run, .. } => {
+                    entry.runtime_from = Some(now);
+                    entry.sampled.take_if(|latest| latest.run() < *run);
+                }
+                Fact::Ended { run, .. } => {
+                    entry.runtime_from = None;
+                    entry.sampled.take_if(|latest| latest.run() <= *run);
+                }
                 Fact::Waiting
                 | Fact::Steady { .. }
                 | Fact::SpawnFailed { .. }
@@ -296,6 +311,25 @@ impl Registry {
             entry.story.tell(at, fact);
             entry.publish();
         }
+    }
+
+    /// A sample came over a link: it is kept if it is of the present run, or of one whose beginning is not journaled yet.
+    pub(super) fn sampled(&mut self, id: Id, generation: u64, sample: Box<Sample>, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let linked = matches!(entry.reach, Reach::Linked { generation: present, .. } if present == generation);
+        let over = sample.run < entry.story.run || (sample.run == entry.story.run && entry.story.pid.is_none());
+        if linked && !over {
+            entry.sampled = Some(Latest::new(sample, now, entry.sampled.as_ref()));
+        }
+    }
+
+    /// What all processes use together.
+    pub(super) fn totals(&self, now: Instant) -> Totals {
+        let mut totals = Totals::default();
+        for entry in self.entries.values() {
+            totals.add(entry.shown_state().is_live(), entry.sampled.as_ref(), now);
+        }
+        totals
     }
 
     /// A link ended; `alive` says whether its watcher is known to live or to be dead. None: nothing changed, as when the link is an

@@ -11,14 +11,18 @@ use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::name::NodeName;
 use zerovisor_core::record::{Head, OUTPUT_MAX_BYTES, Record};
+use zerovisor_core::stats::Sample;
 use zerovisor_core::wire::{
     self, FACT_MAX_BYTES, Hello, Outcome, Refusal, Refused, Role, ToNode, ToPeer, VERSIONS, WatcherHello,
     WatcherWelcome, Welcome,
 };
 
 use super::client;
-use super::hub::{Declared, Hub, ORDERS_MAX, OrderCall};
+use super::hub::{Call, Declared, Hub, ORDERS_MAX, OrderCall};
+use super::machine::Machine;
+use super::samples::{self, SAMPLES_APART};
 use super::scribe::{Opening, Receipt, Scribe};
+use super::viewers::Relay;
 use crate::PROGRAM_VERSION;
 use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
 
@@ -39,7 +43,11 @@ pub(super) struct Node {
     pub scribe: Scribe,
     /// What windows grow from.
     pub pool: Arc<Mutex<Pool>>,
-    /// When the node began.
+    /// What it runs on.
+    pub machine: Arc<Machine>,
+    /// When the node began, by the monotonic clock.
+    pub began: Instant,
+    /// When it did for people.
     pub started_at: zerovisor_core::units::Timestamp,
 }
 
@@ -112,7 +120,7 @@ impl Node {
     async fn serve_watcher(&self, link: Link, version: u16, hello: Box<WatcherHello>) -> Result<(), SessionError> {
         check(&hello)?;
         let id = hello.id;
-        let (orders, order_calls) = mpsc::channel(ORDERS_MAX);
+        let (orders, calls) = mpsc::channel(ORDERS_MAX);
         let local = matches!(link.peer, Peer::Unix { .. });
         let declared = match self.hub.declare(hello, local, orders).await.ok_or(SessionError::Ending)? {
             Ok(declared) => declared,
@@ -122,6 +130,7 @@ impl Node {
         let mut watcher = WatcherLink {
             node: self,
             id,
+            generation,
             credit: Credit::default(),
             heartbeat: Heartbeat::new(Instant::now()),
             unjournaled: Unjournaled::default(),
@@ -129,8 +138,10 @@ impl Node {
             farewell: false,
             next_order: 1,
             waiting: HashMap::new(),
+            relay: Relay::default(),
+            sampled: None,
         };
-        let ended = watcher.run(link, version, declared, order_calls).await;
+        let ended = watcher.run(link, version, declared, calls).await;
         let (farewell, heard) = (watcher.farewell, watcher.heartbeat.heard_at());
         watcher.credit.release(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner));
         self.hub.link_ended(id, generation, farewell, heard);
@@ -208,6 +219,7 @@ struct Acknowledged {
 struct WatcherLink<'a> {
     node: &'a Node,
     id: Id,
+    generation: u64,
     credit: Credit,
     heartbeat: Heartbeat,
     unjournaled: Unjournaled,
@@ -215,6 +227,9 @@ struct WatcherLink<'a> {
     farewell: bool,
     next_order: u64,
     waiting: HashMap<u64, oneshot::Sender<Outcome>>,
+    relay: Relay,
+    /// When the last sample was taken in.
+    sampled: Option<Instant>,
 }
 
 impl WatcherLink<'_> {
@@ -223,7 +238,7 @@ impl WatcherLink<'_> {
         mut link: Link,
         version: u16,
         declared: Declared,
-        mut orders: mpsc::Receiver<OrderCall>,
+        mut calls: mpsc::Receiver<Call>,
     ) -> Result<(), SessionError> {
         let (receipts, mut received) = mpsc::unbounded_channel();
         let opening = Opening { id: self.id, name: declared.name.clone(), receipts, written: declared.written };
@@ -237,19 +252,17 @@ impl WatcherLink<'_> {
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // All four are cancel-safe: a message stays where it is until it is taken. Orders first: their end says that a newer link has
+            // All four are cancel-safe: a message stays where it is until it is taken. Calls first: their end says that a newer link has
             // taken over, and nothing more may come from this one. They are few, as receipts are beside frames.
             tokio::select! {
                 biased;
-                call = orders.recv() => match call {
-                    Some(call) => self.on_order(call, &mut link.tx).await?,
+                call = calls.recv() => match call {
+                    Some(call) => self.on_call(call, &mut link.tx).await?,
                     // The registry forgot the process, or a newer link of the same watcher took over.
                     None => return Ok(()),
                 },
                 Some(receipt) = received.recv() => self.on_receipt(receipt, &mut received, &mut link.tx).await?,
-                _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
-                    return Err(SessionError::Silent);
-                },
+                _ = beat.tick() => self.on_beat(&mut link.tx).await?,
                 frames = link.rx.recv() => {
                     self.heartbeat.on_heard(Instant::now());
                     if self.on_message(frames?, &mut link.tx).await? {
@@ -277,7 +290,11 @@ impl WatcherLink<'_> {
                 return Ok(true);
             }
             ToNode::Hello(_) => return Err(SessionError::Violation("a second hello".into())),
-            ToNode::Sampled(_) | ToNode::ToViewer { .. } => {}
+            ToNode::Sampled(sample) => self.on_sample(sample)?,
+            ToNode::ToViewer { viewer, news } => {
+                let told = self.relay.on_news(viewer, news, frames.payload.unwrap_or_default());
+                told.map_err(|wrong| SessionError::Violation(wrong.to_string()))?;
+            }
             ToNode::Request(_)
             | ToNode::Grant { .. }
             | ToNode::Cancel { .. }
@@ -297,6 +314,8 @@ impl WatcherLink<'_> {
             return Err(SessionError::Violation(what));
         }
         self.unjournaled.add(payload.len())?;
+        // Before the journal: whoever looks at a terminal waits for it.
+        self.relay.on_record(&head, &payload);
         self.node.scribe.append(self.id, Record { head, payload });
         Ok(())
     }
@@ -329,6 +348,35 @@ impl WatcherLink<'_> {
         self.credit.on_journaled(journaled, &mut self.node.pool.lock().unwrap_or_else(PoisonError::into_inner));
         let ack = ToPeer::Ack { seq: self.acknowledged.seq, window_bytes: self.credit.window() };
         send(tx, &ack, None).await
+    }
+
+    fn on_sample(&mut self, sample: Box<Sample>) -> Result<(), SessionError> {
+        samples::check(&sample).map_err(|wrong| SessionError::Violation(wrong.to_string()))?;
+        let now = Instant::now();
+        if self.sampled.is_none_or(|last| now.saturating_duration_since(last) >= SAMPLES_APART) {
+            self.sampled = Some(now);
+            self.node.hub.sampled(self.id, self.generation, sample);
+        }
+        Ok(())
+    }
+
+    async fn on_beat(&mut self, tx: &mut LinkTx) -> Result<(), SessionError> {
+        while let Some(departed) = self.relay.departed() {
+            send(tx, &departed, None).await?;
+        }
+        if self.heartbeat.is_alive(Instant::now()) { Ok(()) } else { Err(SessionError::Silent) }
+    }
+
+    async fn on_call(&mut self, call: Call, tx: &mut LinkTx) -> Result<(), SessionError> {
+        let (message, payload) = match call {
+            Call::Order(order) => return self.on_order(order, tx).await,
+            Call::View { seat, act, number } => (self.relay.admit(seat, act, number), None),
+            Call::Act { viewer, act, payload } => (self.relay.act(viewer, act), payload),
+        };
+        match message {
+            Some(message) => send(tx, &message, payload).await,
+            None => Ok(()),
+        }
     }
 
     async fn on_order(&mut self, call: OrderCall, tx: &mut LinkTx) -> Result<(), SessionError> {

@@ -1,0 +1,102 @@
+//! What a client can look at: rows, everything about one process, what the node and its machine use.
+
+use std::collections::VecDeque;
+
+use zerovisor_core::address::{Address, Selection};
+use zerovisor_core::view::{Detail, FACTS_SHOWN, NodeRow};
+use zerovisor_core::wire::{self, Answer, Failure};
+
+use super::answers::{Answers, Stop};
+use super::chosen::one;
+use crate::PROGRAM_VERSION;
+use crate::node::scribe::Which;
+use crate::node::session::Node;
+use crate::node::store::loaded_fact;
+
+/// Answers with rows.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) async fn list(node: &Node, select: Selection, ended: bool, answers: &Answers) -> Result<(), Stop> {
+    let rows = node.hub.rows(select, ended).await.ok_or(Stop::Gone)??;
+    let (pages, left_out) = wire::encode_pages(&rows);
+    if left_out > 0 {
+        tracing::error!(left_out, "rows too large for a page were left out of an answer");
+    }
+    for page in pages {
+        answers.send(Answer::Rows, Some(page)).await?;
+    }
+    Ok(())
+}
+
+/// Answers with the row of this node.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) async fn nodes(node: &Node, answers: &Answers) -> Result<(), Stop> {
+    let totals = node.hub.totals().await.ok_or(Stop::Gone)?;
+    let used = node.machine.used().await;
+    let row = NodeRow {
+        name: node.name.clone(),
+        version: PROGRAM_VERSION.to_owned(),
+        uptime: node.began.elapsed(),
+        processes: totals.processes,
+        live: totals.live,
+        cpu_percent: totals.cpu_percent,
+        memory_bytes: totals.memory_bytes,
+        machine_cpus: used.cpus,
+        machine_cpu_percent: used.cpu_percent,
+        machine_memory_used_bytes: used.memory_used_bytes,
+        machine_memory_bytes: used.memory_bytes,
+        pressure: used.pressure,
+    };
+    let page = wire::encode_page(&vec![row]).map_err(|error| Failure::Other(error.to_string()))?;
+    Ok(answers.send(Answer::NodeRows, Some(page)).await?)
+}
+
+/// Answers with everything about one process.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) -> Result<(), Stop> {
+    let target = one(node, address).await?;
+    let known = node.hub.known(target.id).await.ok_or(Stop::Gone)?;
+    let sizes = node.scribe.sizes(target.id).await;
+    let facts = match node.scribe.reader(Which::Facts(target.id)).await {
+        Some(Ok(mut reader)) => tokio::task::spawn_blocking(move || {
+            reader.seek_first();
+            let mut facts = VecDeque::new();
+            while let Ok(batch) = reader.next_batch(256 << 10)
+                && !batch.is_empty()
+            {
+                facts.extend(batch.iter().filter_map(loaded_fact));
+                while facts.len() > FACTS_SHOWN {
+                    facts.pop_front();
+                }
+            }
+            Vec::from(facts)
+        })
+        .await
+        .unwrap_or_default(),
+        Some(Err(error)) => return Err(Failure::Other(error.to_string()).into()),
+        None => return Err(Stop::Gone),
+    };
+    let detail = Detail {
+        row: known.row,
+        spec: known.meta.spec,
+        created_at: known.meta.created_at,
+        watcher_pid: known.meta.host.pid,
+        report: known.story.report,
+        spawn_failure: known.story.spawn_failure,
+        gaps: known.story.gaps,
+        journal_first_seq: sizes.first_seq,
+        journal_last_seq: sizes.last_seq,
+        journal_bytes: sizes.bytes,
+        facts,
+        placement: known.meta.placement,
+        sample: known.sample,
+    };
+    let page = wire::encode_page(&detail).map_err(|error| Failure::Other(error.to_string()))?;
+    Ok(answers.send(Answer::Detail, Some(page)).await?)
+}
+

@@ -1,0 +1,206 @@
+//! The side of a watcher's link: its viewers by their numbers, what comes for them and from them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use zerovisor_core::fact::Fact;
+use zerovisor_core::record::{Head, Kind};
+use zerovisor_core::wire::{self, PICTURE_PART_BYTES, ScreenShown, ToPeer, ViewerAct, ViewerNews};
+
+use super::lane::PictureTooLong;
+use super::viewer::Viewer;
+
+/// Viewers of one terminal, at most; one more is denied.
+const VIEWERS_MAX: usize = 256;
+/// The longest line of text a watcher may tell a viewer, in bytes, so that it fits every header on its way.
+const LINE_MAX_BYTES: usize = 4096;
+
+/// A part of a screen's text.
+pub(super) type ScreenPart = Result<(ScreenShown, bool, Bytes), String>;
+
+/// Who is told what comes for a number.
+#[derive(Debug)]
+pub(in crate::node) enum Seat {
+    /// A viewer.
+    Viewer(Arc<Viewer>),
+    /// A reader of the present screen. Its queue has room for every part of a screen; one that has more is cut off.
+    Reader(mpsc::Sender<ScreenPart>),
+}
+
+/// What no watcher of ours tells a viewer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::node) enum NotNews {
+    /// Too long a picture.
+    #[error(transparent)]
+    Picture(#[from] PictureTooLong),
+    /// Too long a part.
+    #[error("a part of {0} bytes for a viewer, {PICTURE_PART_BYTES} at most")]
+    Part(usize),
+    /// Too long a text.
+    #[error("a line of {0} bytes for a viewer, {LINE_MAX_BYTES} at most")]
+    Line(usize),
+}
+
+/// The viewers of one watcher's link. Dropped with the link, it tells them that it is lost.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Relay {
+    seats: HashMap<u64, Seat>,
+    last_number: u64,
+}
+
+impl Relay {
+    /// Somebody comes: what the watcher is to be told. From here on nothing is missed.
+    pub(in crate::node) fn admit(&mut self, seat: Seat, act: ViewerAct, number: oneshot::Sender<u64>) -> Option<ToPeer> {
+        if self.seats.len() >= VIEWERS_MAX {
+            let why = format!("{VIEWERS_MAX} viewers are attached to it already");
+            match seat {
+                Seat::Viewer(viewer) => viewer.on(|lane, now| lane.on_denied(now, why)),
+                // It may have gone meanwhile.
+                Seat::Reader(parts) => drop(parts.try_send(Err(why))),
+            }
+            return None;
+        }
+        self.last_number += 1;
+        let viewer = self.last_number;
+        // Whoever asked may be gone already: then there is nothing to begin.
+        number.send(viewer).ok()?;
+        self.seats.insert(viewer, seat);
+        Some(ToPeer::FromViewer { viewer, act })
+    }
+
+    /// A viewer does something: what the watcher is to be told, if it is still there.
+    pub(in crate::node) fn act(&mut self, viewer: u64, act: ViewerAct) -> Option<ToPeer> {
+        let known = match act {
+            ViewerAct::Detach => self.seats.remove(&viewer).is_some(),
+            ViewerAct::Attach { .. }
+            | ViewerAct::Picture
+            | ViewerAct::Type
+            | ViewerAct::Resize(_)
+            | ViewerAct::Read { .. } => self.seats.contains_key(&viewer),
+        };
+        known.then_some(ToPeer::FromViewer { viewer, act })
+    }
+
+    /// One that has left and could not say so: what the watcher is to be told.
+    pub(in crate::node) fn departed(&mut self) -> Option<ToPeer> {
+        let has_left = |seat: &Seat| match seat {
+            Seat::Viewer(viewer) => viewer.has_left(),
+            Seat::Reader(parts) => parts.is_closed(),
+        };
+        let viewer = *self.seats.iter().find(|(_, seat)| has_left(seat))?.0;
+        self.act(viewer, ViewerAct::Detach)
+    }
+
+    /// A record arrived: output goes to every viewer, facts of the terminal too.
+    pub(in crate::node) fn on_record(&self, head: &Head, payload: &Bytes) {
+        if self.seats.is_empty() {
+            return;
+        }
+        match head.kind {
+            Kind::Terminal => self.each(|viewer| viewer.on(|lane, _| lane.on_output(head.seq, payload))),
+            // One that does not decode is the journal's to refuse.
+            Kind::Fact => drop(wire::decode_fact(payload).map(|fact| self.on_fact(head.seq, &fact))),
+            Kind::Stdout | Kind::Stderr => {}
+        }
+    }
+
+    fn on_fact(&self, seq: u64, fact: &Fact) {
+        match fact {
+            Fact::Resized { size, .. } => {
+                self.each(|viewer| viewer.on(|lane, _| lane.on_terminal_sized(seq, *size)));
+            }
+            Fact::Ended { run, report } => {
+                let (status, what) = (report.exit.shell_status(), report.to_string());
+                self.each(|viewer| viewer.on(|lane, now| lane.on_ended(now, *run, status, what.clone())));
+            }
+            Fact::Waiting
+            | Fact::Started { .. }
+            | Fact::Steady { .. }
+            | Fact::SpawnFailed { .. }
+            | Fact::Stopping { .. }
+            | Fact::Killed { .. }
+            | Fact::Backoff { .. }
+            | Fact::Stopped
+            | Fact::Exited
+            | Fact::Fatal { .. }
+            | Fact::Signalled { .. }
+            | Fact::Commanded { .. }
+            | Fact::Gap(_)
+            | Fact::InputClosed { .. } => {}
+        }
+    }
+
+    /// The watcher tells a viewer something; one that is not there any more misses nothing.
+    ///
+    /// # Errors
+    /// It is longer than it may be: the link is to end.
+    pub(in crate::node) fn on_news(&mut self, number: u64, news: ViewerNews, payload: Bytes) -> Result<(), NotNews> {
+        check(&news, &payload)?;
+        match self.seats.get(&number) {
+            Some(Seat::Viewer(viewer)) => tell(viewer, news, payload)?,
+            Some(Seat::Reader(parts)) => {
+                if let Some((part, last)) = screen_part(news, payload)
+                    && (parts.try_send(part).is_err() || last)
+                {
+                    self.seats.remove(&number);
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn each(&self, told: impl Fn(&Viewer)) {
+        for seat in self.seats.values() {
+            match seat {
+                Seat::Viewer(viewer) => told(viewer),
+                Seat::Reader(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.each(|viewer| viewer.on(|lane, now| lane.on_lost(now)));
+    }
+}
+
+fn check(news: &ViewerNews, payload: &Bytes) -> Result<(), NotNews> {
+    let line = match news {
+        ViewerNews::Denied(why) => why.len(),
+        ViewerNews::Screen { shown, .. } => shown.title.as_ref().map_or(0, String::len),
+        ViewerNews::Attached { .. } | ViewerNews::Stolen | ViewerNews::Picture { .. } | ViewerNews::Took { .. } => 0,
+    };
+    if line > LINE_MAX_BYTES {
+        return Err(NotNews::Line(line));
+    }
+    if payload.len() > PICTURE_PART_BYTES { Err(NotNews::Part(payload.len())) } else { Ok(()) }
+}
+
+fn tell(viewer: &Viewer, news: ViewerNews, payload: Bytes) -> Result<(), PictureTooLong> {
+    let mut drawn = Ok(());
+    match news {
+        ViewerNews::Attached { run } => viewer.on(|lane, _| lane.on_attached(run)),
+        ViewerNews::Denied(why) => viewer.on(|lane, now| lane.on_denied(now, why)),
+        ViewerNews::Stolen => viewer.on(|lane, now| lane.on_stolen(now)),
+        ViewerNews::Picture { seq, size, last } => {
+            viewer.on(|lane, _| drawn = lane.on_picture(seq, size, last, payload));
+        }
+        ViewerNews::Took { bytes } => viewer.took(bytes),
+        // For readers.
+        ViewerNews::Screen { .. } => {}
+    }
+    drawn
+}
+
+/// What a reader is told, and whether it is the last of it.
+fn screen_part(news: ViewerNews, payload: Bytes) -> Option<(ScreenPart, bool)> {
+    match news {
+        ViewerNews::Screen { shown, last } => Some((Ok((shown, last, payload)), last)),
+        ViewerNews::Denied(why) => Some((Err(why), true)),
+        ViewerNews::Attached { .. } | ViewerNews::Stolen | ViewerNews::Picture { .. } | ViewerNews::Took { .. } => None,
+    }
+}
