@@ -218,9 +218,11 @@ fn leaves_by(way: &str) {
     } else {
         let signal: Kill = format!("SIG{way}").parse().unwrap();
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-        user.shown(format!("told {way}").as_bytes());
     }
     user.shown(LEAVE);
+    if way != "panic" {
+        user.shown(format!("told {way}").as_bytes());
+    }
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     child.wait().unwrap();
@@ -248,6 +250,7 @@ fn inside_signal() {
             ConsoleEvent::Resized(_) => "WINCH".to_owned(),
             other => panic!("{other:?}"),
         };
-        console.show(format!("told {told}").as_bytes());
+        drop(console);
+        std::io::stdout().write_all(format!("told {told}").as_bytes()).unwrap();
     });
 }

@@ -379,6 +379,7 @@ impl Session {
             Deed::Signal(signal) => Order::Signal(signal),
             Deed::Input { eof } => return self.send_input(payload, eof),
             Deed::Remove { force } => Order::Remove { force },
+            Deed::Keys { .. } => return Outcome::Denied("this watcher knows no keys".into()),
         };
         outcome(self.process.on_order(order))
     }
