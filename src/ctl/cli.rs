@@ -16,6 +16,10 @@ use crate::ctl::out;
 use crate::net::Endpoint;
 use crate::usage;
 
+mod terminal;
+
+pub use terminal::{Attach, Screen, Send};
+
 /// Where a zerovisor is expected when nothing else is said.
 pub const DEFAULT_ENDPOINT: &str = "ipc://zerovisor.sock";
 
@@ -80,7 +84,11 @@ pub enum Verb {
     Ps(Ps),
     /// Show what processes wrote
     Logs(Logs),
-    /// Write to a process's standard input
+    /// Step into a process's terminal, and out again with Ctrl-] three times
+    Attach(Attach),
+    /// Print what a process's terminal shows now
+    Screen(Screen),
+    /// Type into a process's terminal, or write to its standard input
     Send(Send),
     /// Send a signal to the main process
     Signal(SignalArgs),
@@ -214,23 +222,6 @@ out of a pipe, so that what is searched is text. --raw gives the bytes themselve
 What is missing is said on standard error, and in JSON as {\"missing\": ...}. \
 -f ends when every process has ended for good; when the zerovisor goes away it waits for it and goes on where it was.";
 
-/// `zvctl send`
-#[derive(Args, Debug)]
-pub struct Send {
-    /// The process: NAME, ID or NODE/NAME
-    #[arg(value_name = "NAME")]
-    pub name: Address,
-    /// Words, joined by spaces and followed by a line feed; - or nothing for standard input as it is
-    #[arg(value_name = "TEXT")]
-    pub text: Vec<String>,
-    /// Close its standard input then
-    #[arg(long)]
-    pub eof: bool,
-    /// No line feed behind the words
-    #[arg(short = 'n', long)]
-    pub no_newline: bool,
-}
-
 /// `zvctl signal`
 #[derive(Args, Debug)]
 pub struct SignalArgs {
@@ -268,14 +259,23 @@ pub struct Start {
 
 /// `zvctl wait`
 #[derive(Args, Debug)]
+#[command(after_help = WAIT_HELP)]
 pub struct Wait {
     /// Which.
     #[command(flatten)]
     pub targets: Targets,
+    /// Until its screen shows text that matches, or, without a terminal, until its present run has written a line that does
+    #[arg(long, value_name = "REGEX", conflicts_with = "until")]
+    pub text: Option<regex::Regex>,
     /// For what
     #[arg(long = "for", value_enum, default_value_t = WaitFor::Ended, value_name = "STATE")]
     pub until: WaitFor,
 }
+
+const WAIT_HELP: &str = "\
+--text looks at one process. What is there already matches at once: behind a zvctl send, wait for text that only the answer has, \
+such as the prompt with what comes before it. The screen's rows are joined by line feeds, so that ^ and $ mean rows with (?m). \
+Ends with 0 once it matches, with 1 after --timeout, and with 3 when the run ends without.";
 
 /// What `zvctl wait` waits for.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

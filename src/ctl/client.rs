@@ -276,6 +276,13 @@ impl Client {
         violation(&self.door, error.to_string())
     }
 
+    /// An answer of another kind than was asked for.
+    pub fn unexpected(&self, answer: &Answer) -> CtlError {
+        let kind = format!("{answer:?}");
+        let kind = kind.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        violation(&self.door, format!("it answers with {kind}, which was not asked for"))
+    }
+
     /// An answer whose payload is shorter than it says.
     pub fn cut_short(&self, bytes: usize) -> CtlError {
         violation(&self.door, format!("a payload of {bytes} bytes is shorter than its records"))
@@ -295,7 +302,7 @@ impl Client {
 }
 
 /// Adds a part to an answer; true when it was the last.
-fn collect(reply: &mut Result<Reply, Failure>, answer: Answer, payload: Bytes) -> bool {
+pub fn collect(reply: &mut Result<Reply, Failure>, answer: Answer, payload: Bytes) -> bool {
     match answer {
         Answer::End(nodes) => {
             if let Ok(reply) = reply {
@@ -362,5 +369,6 @@ fn brief(message: &ToPeer) -> &'static str {
     }
 }
 
+mod attached;
 #[cfg(test)]
 mod tests;

@@ -76,6 +76,11 @@ impl Lines {
         }
     }
 
+    /// What has been written of lines that have no end yet.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Line> {
+        self.open.values()
+    }
+
     /// Gives out unfinished lines as they are: nothing follows.
     pub fn finish(&mut self, out: &mut Vec<Line>) {
         for kind in [Kind::Stdout, Kind::Stderr, Kind::Terminal] {

@@ -5,10 +5,12 @@
 //! filter when lines    --where and --sort; points in time; records to lines
 //! json render why      what answers look like: JSON, tables, sentences
 //! out client           standard output and standard error; the link to the zerovisor
+//! attached             the terminal of a process on the user's own
 //! page reading         output of processes: how it looks; reading, joining, following it
 //! verbs                one file each
 //! ```
 
+pub mod attached;
 pub mod cli;
 pub mod client;
 pub mod error;
@@ -27,7 +29,7 @@ use std::ffi::OsString;
 
 use cli::{Cli, Verb};
 use error::CtlError;
-use verbs::{Asker, completion, events, inspect, logs, ping, ps, rm, send, signal, start, stop, wait};
+use verbs::{Asker, attach, completion, events, inspect, logs, ping, ps, rm, screen, send, signal, start, stop, wait};
 
 /// Does what the command line says; the exit status.
 pub fn run(words: impl IntoIterator<Item = OsString>, others: fn() -> Vec<clap::Command>) -> u8 {
@@ -56,6 +58,8 @@ async fn verb(cli: &Cli, others: fn() -> Vec<clap::Command>) -> Result<(), CtlEr
     match &cli.verb {
         Verb::Ps(args) => ps::run(&asker()?, args).await,
         Verb::Logs(args) => logs::run(&asker()?, args).await,
+        Verb::Attach(args) => attach::run(&asker()?, args).await,
+        Verb::Screen(args) => screen::run(&asker()?, args).await,
         Verb::Send(args) => send::run(&asker()?, args).await,
         Verb::Signal(args) => signal::run(&asker()?, args).await,
         Verb::Stop(args) => stop::run(&asker()?, args).await,

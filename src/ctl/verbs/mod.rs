@@ -1,5 +1,6 @@
 //! The verbs, one file each, and what they share.
 
+pub mod attach;
 pub mod completion;
 pub mod deed;
 pub mod events;
@@ -8,11 +9,13 @@ pub mod logs;
 pub mod ping;
 pub mod ps;
 pub mod rm;
+pub mod screen;
 pub mod send;
 pub mod signal;
 pub mod start;
 pub mod stop;
 pub mod wait;
+pub mod wait_text;
 
 use std::time::Duration;
 

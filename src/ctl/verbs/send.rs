@@ -1,4 +1,4 @@
-//! `zvctl send`
+//! `zvctl send`: words and keys are typed, standard input is written as it is.
 
 use std::io::{self, IsTerminal, Read};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use zerovisor_core::address::Selection;
+use zerovisor_core::keys::{Key, KeyCode};
 use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{Ask, Deed};
 
@@ -30,30 +31,42 @@ const WORDS: Words = Words { to_do: "write to", done: "written to", already: "wr
 /// It was not written, or not all of it.
 pub async fn run(asker: &Asker, args: &Send) -> Result<(), CtlError> {
     let dash = args.text.len() == 1 && args.text[0] == "-";
-    let piped = args.text.is_empty() && !io::stdin().is_terminal();
+    let piped = args.text.is_empty() && args.keys.is_empty() && !io::stdin().is_terminal();
     let mut client = asker.client().await?;
     if dash || piped {
         return pipe(asker, &mut client, args).await;
     }
-    if args.text.is_empty() && !args.eof {
-        return Err(CtlError::Usage("nothing to send: give TEXT, or - for standard input, or --eof".into()));
+    if args.text.is_empty() && args.keys.is_empty() && !args.eof {
+        return Err(CtlError::Usage("nothing to send: give TEXT, --key KEY, or - for standard input, or --eof".into()));
     }
-    let end = if args.no_newline || args.text.is_empty() { "" } else { "\n" };
-    let input = Bytes::from(args.text.join(" ") + end);
-    let mut rest = input;
-    loop {
-        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        put(asker, &mut client, args, piece, args.eof && rest.is_empty()).await?;
-        if rest.is_empty() {
-            return Ok(());
-        }
+    let mut rest = Bytes::from(args.text.join(" "));
+    while rest.len() > PIECE_BYTES {
+        let piece = rest.split_to(PIECE_BYTES);
+        put(asker, &mut client, args, Deed::Input { eof: false }, piece).await?;
     }
+    let keys = keys(args)?;
+    if !keys.is_empty() {
+        put(asker, &mut client, args, Deed::Keys { keys }, std::mem::take(&mut rest)).await?;
+    }
+    if !rest.is_empty() || args.eof {
+        put(asker, &mut client, args, Deed::Input { eof: args.eof }, rest).await?;
+    }
+    Ok(())
+}
+
+/// The keys behind the words: those given, or Enter.
+fn keys(args: &Send) -> Result<Vec<Key>, CtlError> {
+    if !args.keys.is_empty() || args.no_newline || args.text.is_empty() {
+        return Ok(args.keys.clone());
+    }
+    let enter = Key::new(KeyCode::Enter, 0).map_err(|error| CtlError::Usage(error.to_string()))?;
+    Ok(vec![enter])
 }
 
 /// One piece, and its answer before the next: so they stay in order, and a process that does not read holds us up as a pipe would.
-async fn put(asker: &Asker, client: &mut Client, args: &Send, piece: Bytes, eof: bool) -> Result<(), CtlError> {
+async fn put(asker: &Asker, client: &mut Client, args: &Send, deed: Deed, piece: Bytes) -> Result<(), CtlError> {
     let select = Selection { addresses: vec![args.name.clone()], labels: Vec::new() };
-    let ask = Ask::Do { select: select.clone(), deed: Deed::Input { eof } };
+    let ask = Ask::Do { select: select.clone(), deed };
     let mut pause = BUSY_PAUSE;
     loop {
         let reply = match client.deliver(ask.clone(), piece.clone()).await {
@@ -83,9 +96,9 @@ async fn pipe(asker: &Asker, client: &mut Client, args: &Send) -> Result<(), Ctl
             client.on(wake).await?;
         };
         match piece {
-            Some(Ok(piece)) => put(asker, client, args, piece, false).await?,
+            Some(Ok(piece)) => put(asker, client, args, Deed::Input { eof: false }, piece).await?,
             Some(Err(error)) => return Err(CtlError::io("read standard input", error)),
-            None if args.eof => return put(asker, client, args, Bytes::new(), true).await,
+            None if args.eof => return put(asker, client, args, Deed::Input { eof: true }, Bytes::new()).await,
             None => return Ok(()),
         }
     }

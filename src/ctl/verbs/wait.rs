@@ -3,8 +3,8 @@
 use zerovisor_core::fact::State;
 use zerovisor_core::wire::{Failure, Until};
 
-use super::Asker;
 use super::deed::{Words, await_state, selections, tell};
+use super::{Asker, wait_text};
 use crate::ctl::cli::{Wait, WaitFor};
 use crate::ctl::error::CtlError;
 
@@ -13,6 +13,9 @@ use crate::ctl::error::CtlError;
 /// # Errors
 /// The worst of what became of them: one that ended instead of running is not running.
 pub async fn run(asker: &Asker, args: &Wait) -> Result<(), CtlError> {
+    if let Some(regex) = &args.text {
+        return wait_text::run(asker, &args.targets, regex).await;
+    }
     let each = selections(&args.targets)?;
     let mut client = asker.client().await?;
     let (until, words) = match args.until {
