@@ -1,4 +1,32 @@
-//! Pseudo-terminals for supervised programs: opening, sizing, the controlling terminal and the two asynchronous halves.
+//! Pseudo-terminals for supervised programs: opening, sizing, the asynchronous halves of the master, and when output has ended.
 //!
-//! The room is reserved: programs run on pipes today, and `zvwatch` has no `--pty`. What belongs here is what a watcher needs of a
-//! terminal and nothing of processes, cgroups or the wire.
+//! What is here is what a watcher needs of a terminal, and nothing of processes, cgroups or the wire. The watcher spawns by itself: it
+//! gives the child [`Slave`] as 0, 1 and 2 and makes it the controlling terminal (`setsid`, then `TIOCSCTTY`) before the exec, closes its
+//! own [`Slave`], and reads the [`Reader`] half as [`End`] says.
+//!
+//! ```text
+//! open(size) -> Master -- split() --> Reader   output, until `End` says ended
+//!            -> Slave                 Writer   input
+//!               to the child          Control  size, foreground group, end-of-file character
+//! ```
+
+mod control;
+mod end;
+mod error;
+mod open;
+mod reader;
+mod size;
+mod sys;
+mod watch;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use control::Control;
+pub use end::{DRAIN_MAX_BYTES, End, Next};
+pub use error::PtyError;
+pub use open::{Master, Slave, open};
+pub use reader::{Read, Reader};
+pub use size::{BadSize, COLS_MAX, ROWS_MAX, Size};
+pub use writer::Writer;

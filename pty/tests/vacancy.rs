@@ -1,0 +1,135 @@
+//! A terminal that nobody has open just now.
+
+use super::*;
+use crate::sys;
+use portable_pty::{NativePtySystem, PtySize, PtySystem};
+use std::pin::pin;
+use std::task::Poll;
+
+/// Long enough for a loop to be seen: one that spun would go round some hundred thousand times.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// How often `waiting` was polled within [`QUIET`], and whether it was ready.
+async fn polls(waiting: impl Future) -> (u32, bool) {
+    let mut waiting = pin!(waiting);
+    let mut count = 0;
+    let counted = std::future::poll_fn(|context| {
+        count += 1;
+        waiting.as_mut().poll(context).map(drop)
+    });
+    let ready = tokio::time::timeout(QUIET, counted).await.is_ok();
+    (count, ready)
+}
+
+/// The CPU time of the calling thread, which is all a test's runtime has.
+fn thread_cpu() -> Duration {
+    let spent = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
+    Duration::from(spent)
+}
+
+#[tokio::test]
+async fn a_reader_of_a_vacant_terminal_sleeps_until_somebody_opens_it_and_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = "tty=$(tty); echo one; exec < $GO > /dev/null 2>&1; read go; exec > $tty; echo two; read go";
+    let Some((mut terminal, mut child)) = run(&script.replace("$GO", &go.display().to_string())) else { return };
+    terminal.shows("one").await;
+    let mut to_child = std::fs::OpenOptions::new().write(true).open(&go).unwrap();
+    terminal.until(Read::Vacant).await;
+
+    let before = thread_cpu();
+    let (polled, ready) = polls(terminal.reader.readable()).await;
+    assert!(!ready, "nothing has happened, and yet it was woken");
+    assert!(polled <= 3, "polled {polled} times");
+    assert!(thread_cpu() - before < QUIET / 10, "{:?}", thread_cpu() - before);
+
+    to_child.write_all(b"go\n").unwrap();
+    soon("the second open", terminal.reader.readable()).await.unwrap();
+    terminal.shows("two").await;
+    assert_eq!(terminal.text(), "one\r\ntwo\r\n");
+    assert_eq!(terminal.read(), Read::Empty, "the child has it open again");
+    drop(to_child);
+    assert!(soon("the end", terminal.finish(&mut child)).await.code().is_some());
+    assert_eq!(terminal.text(), "one\r\ntwo\r\n");
+}
+
+#[tokio::test]
+async fn every_vacancy_and_every_return_is_told() {
+    let (mut terminal, slave) = terminal();
+    let path = terminal.control.path().unwrap();
+    drop(slave);
+    for round in 0..200 {
+        terminal.until(Read::Vacant).await;
+        terminal.output.clear();
+        let path = path.clone();
+        // From another thread, so that it falls anywhere into the wait.
+        let writer = std::thread::spawn(move || {
+            let mut slave = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            write!(slave, "round {round}").unwrap();
+        });
+        terminal.shows(&format!("round {round}")).await;
+        writer.join().unwrap();
+    }
+}
+
+/// Why the runtime does not watch the master itself: if this ever fails, `watch` has become needless.
+#[tokio::test]
+async fn the_runtime_takes_a_hang_up_for_final() {
+    let pair = {
+        let _alone = OPENING.lock();
+        NativePtySystem::default().openpty(PtySize::default()).unwrap()
+    };
+    let watched = sys::watch_readable(sys::duplicate(pair.master.as_ref()).unwrap()).unwrap();
+    drop(pair.slave);
+    for _ in 0..100 {
+        let waited = tokio::time::timeout(PATIENCE, watched.readable()).await;
+        waited.expect("it sleeps on a vacant terminal now").unwrap().clear_ready();
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_wait_loses_nothing() {
+    let (mut terminal, slave) = terminal();
+    let slave = OwnedFd::from(slave);
+    for round in 0..200 {
+        terminal.until(Read::Empty).await;
+        // Polled once and dropped, with bytes and without.
+        assert!(once(terminal.reader.readable()).await.is_pending());
+        nix::unistd::write(&slave, b"x").unwrap();
+        let _ = once(terminal.reader.readable()).await;
+        soon("a byte", terminal.reader.readable()).await.unwrap();
+        assert_eq!(terminal.read(), Read::Bytes(1), "round {round}");
+    }
+}
+
+async fn once<T>(waiting: impl Future<Output = T>) -> Poll<T> {
+    let mut waiting = pin!(waiting);
+    std::future::poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await
+}
+
+#[tokio::test]
+async fn what_is_left_beyond_the_most_taken_needs_no_new_event() {
+    let (mut terminal, slave) = terminal();
+    nix::unistd::write(slave.as_fd(), b"0123456789").unwrap();
+    for part in ["0123", "01234567", "0123456789"] {
+        soon("the rest", terminal.reader.readable()).await.unwrap();
+        assert!(matches!(terminal.reader.try_read(&mut terminal.output, 4).unwrap(), Read::Bytes(_)));
+        assert_eq!(terminal.text(), part);
+    }
+    assert_eq!(terminal.read(), Read::Empty);
+}
+
+#[tokio::test]
+async fn a_write_to_a_vacant_terminal_says_so_and_comes_good() {
+    let (mut terminal, slave) = terminal();
+    let path = terminal.control.path().unwrap();
+    drop(slave);
+    terminal.until(Read::Vacant).await;
+    assert_eq!(terminal.writer.try_write(b"lost").unwrap_err().raw_os_error(), Some(libc::EIO));
+    let slave = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    assert_eq!(terminal.writer.try_write(b"typed\n").unwrap(), 6);
+    terminal.shows("typed\r\n").await;
+    let mut line = [0; 16];
+    assert_eq!(nix::unistd::read(&slave, &mut line).unwrap(), 6);
+}
