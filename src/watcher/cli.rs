@@ -1,5 +1,7 @@
 //! The command line of `zvwatch`, parsed once into what the rest works with.
 
+mod terminal;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -12,8 +14,11 @@ use zerovisor_core::limits::{CgroupMode, Limits};
 use zerovisor_core::name::{Label, Labels, NameError, ProcessName};
 use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::signal::Signal;
+use zerovisor_core::size::Size;
 use zerovisor_core::spec::{ExitCodes, Leftovers, Spec, shown_command};
 use zerovisor_core::units::{Span, SpanRange};
+
+use terminal::TerminalArgs;
 
 use super::env::{EnvError, Environment, Variable, read_file};
 use super::guard::OWN_FAILURE;
@@ -87,6 +92,8 @@ pub struct Cli {
     /// What becomes of other processes it leaves when it ends
     #[arg(long, default_value = "stop", value_name = "WHAT")]
     leftovers: LeftoversArg,
+    #[command(flatten)]
+    terminal: TerminalArgs,
     /// The command and its arguments; without one, zvwatch waits for `zvctl start NAME -- CMD`
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -210,7 +217,7 @@ impl Cli {
                 LeftoversArg::Wait => Leftovers::Wait,
             },
             detached: self.detach,
-            terminal: None,
+            terminal: self.terminal.pty.then(|| self.terminal.size.unwrap_or(Size::DEFAULT)),
             cgroup: CgroupMode::Auto,
             limits: Limits::default(),
         };

@@ -20,6 +20,7 @@ pub mod spawn;
 mod spawn_error;
 mod streams;
 mod sys;
+mod terminal;
 pub mod tree;
 mod uplink;
 

@@ -12,6 +12,7 @@ use zerovisor_core::id::Id;
 use zerovisor_core::lifecycle::{Action, Lifecycle, MainEnded, Order, Verdict};
 use zerovisor_core::record::Kind;
 use zerovisor_core::signal::Signal;
+use zerovisor_core::size::Size;
 use zerovisor_core::units::micros;
 use zerovisor_core::window::Window;
 
@@ -39,6 +40,8 @@ pub(super) struct Command {
     pub(super) env: Environment,
     /// Its working directory, if not ours.
     pub(super) cwd: Option<PathBuf>,
+    /// The size its terminal begins with; none: it gets pipes.
+    pub(super) terminal: Option<Size>,
 }
 
 /// Where a run finds itself, in its environment.
@@ -305,14 +308,15 @@ impl Process {
     }
 
     fn try_spawn(&self, number: u32, here: &Whereabouts) -> Result<(Run, i32), SpawnError> {
-        let Command { argv, env, cwd } = &self.command;
+        let Command { argv, env, cwd, .. } = &self.command;
         let mut ours =
             vec![("ZV_ID", here.id.to_string()), ("ZV_NAME", here.name.clone()), ("ZV_RUN", number.to_string())];
         ours.extend(here.node.clone().map(|node| ("ZV_NODE", node)));
         let program = Program { argv: argv.clone(), env: env.of_run(std::env::vars_os(), ours), cwd: cwd.clone() };
         let prepared = prepare(&program)?;
-        let (child, streams) = Streams::open()?;
-        let child = spawn(&prepared, child, &Surroundings::default())?;
+        let (child, streams) = Streams::open(self.command.terminal)?;
+        let surroundings = Surroundings { terminal: self.command.terminal.is_some(), ..Surroundings::default() };
+        let child = spawn(&prepared, child, &surroundings)?;
         let usage = Usage::default();
         Ok((Run { number, pidfd: child.pidfd, main_ended: false, streams, usage }, child.pid))
     }

@@ -116,6 +116,7 @@ impl Session {
         let seed = u64::from_ne_bytes(clock::random()?);
         let life = Lifecycle::new(&spec, seed);
         let control = side.control_fd().try_clone_to_owned()?;
+        let terminal = spec.terminal;
         let (detached, created_at) = (spec.detached, clock::timestamp());
         let hello = WatcherHello {
             id,
@@ -130,7 +131,7 @@ impl Session {
             spec,
         };
         Ok(Session {
-            process: Process::new(life, side, Command { argv, env, cwd }),
+            process: Process::new(life, side, Command { argv, env, cwd, terminal }),
             window: Window::default(),
             uplink: Uplink::new(endpoint, hello, seed),
             id,

@@ -75,7 +75,7 @@ impl Session {
                 Outcome::Done
             }
             Err(denial @ InputDenial::Full(_)) => Outcome::Busy(denial.to_string()),
-            Err(denial @ InputDenial::Closed) => Outcome::Denied(denial.to_string()),
+            Err(denial @ (InputDenial::Closed | InputDenial::Window)) => Outcome::Denied(denial.to_string()),
         }
     }
 }
