@@ -9,12 +9,14 @@
 //!            -> Slave                 Writer   input
 //!               to the child          Control  size, foreground group, end-of-file character
 //! ```
+//! [`screen`] is the other half: a model of what such a terminal shows, without a device.
 
 mod control;
 mod end;
 mod error;
 mod open;
 mod reader;
+pub mod screen;
 mod size;
 mod sys;
 mod watch;

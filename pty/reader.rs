@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
 use nix::sys::epoll::EpollFlags;
@@ -30,14 +29,12 @@ pub enum Read {
 pub struct Reader {
     fd: Arc<OwnedFd>,
     watch: Watch,
-    /// All was read, so that only an event brings more.
-    exhausted: AtomicBool,
 }
 
 impl Reader {
     pub(crate) fn new(fd: Arc<OwnedFd>) -> io::Result<Reader> {
-        let watch = Watch::new(Arc::clone(&fd), EpollFlags::EPOLLIN)?;
-        Ok(Reader { fd, watch, exhausted: AtomicBool::new(false) })
+        let watch = Watch::new(Arc::clone(&fd), EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP)?;
+        Ok(Reader { fd, watch })
     }
 
     /// Waits until there may be something new: output, or that the last process with the terminal open has closed it. Returns at once as
@@ -47,11 +44,7 @@ impl Reader {
     /// # Errors
     /// Only when the runtime ends.
     pub async fn readable(&self) -> io::Result<()> {
-        if self.exhausted.load(Ordering::Relaxed) {
-            self.watch.event().await?;
-            self.exhausted.store(false, Ordering::Relaxed);
-        }
-        Ok(())
+        self.watch.ready().await
     }
 
     /// Appends what is there to `buffer`, at most `max` bytes (at least 1), without waiting. The kernel's small pieces are put together.
@@ -64,13 +57,13 @@ impl Reader {
             match self.read_once(buffer, max - taken) {
                 Ok(Read::Bytes(bytes)) => taken += bytes,
                 Ok(Read::Empty) => {
-                    *self.exhausted.get_mut() = true;
+                    self.watch.spend();
                     return Ok(if taken == 0 { Read::Empty } else { Read::Bytes(taken) });
                 }
                 // Is told by the next call, and found again by it.
                 Ok(Read::Vacant) | Err(_) if taken > 0 => break,
                 Ok(Read::Vacant) => {
-                    *self.exhausted.get_mut() = true;
+                    self.watch.spend();
                     return Ok(Read::Vacant);
                 }
                 Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use bytes::BytesMut;
+use nix::sys::epoll::EpollFlags;
 use portable_pty::MasterPty;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
@@ -58,11 +59,12 @@ pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
         .map_err(|(_, error)| error)
 }
 
-/// Takes one event from the epoll instance `epoll`, without waiting; false if there is none.
-pub(crate) fn take_event(epoll: BorrowedFd<'_>) -> io::Result<bool> {
+/// Takes one event from the epoll instance `epoll`, without waiting, and says what is so now; nothing if there is none.
+pub(crate) fn take_event(epoll: BorrowedFd<'_>) -> io::Result<EpollFlags> {
     let mut event = libc::epoll_event { events: 0, u64: 0 };
     // SAFETY: the kernel writes at most one event into the place for one, which outlives the call.
-    Ok(check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &raw mut event, 1, 0) })? > 0)
+    check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &raw mut event, 1, 0) })?;
+    Ok(EpollFlags::from_bits_retain(event.events.cast_signed()))
 }
 
 fn check(result: c_int) -> io::Result<c_int> {
@@ -114,16 +116,16 @@ mod tests {
 
     #[tokio::test]
     async fn an_edge_wakes_the_runtime_and_is_taken_once() {
-        use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+        use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent};
         let (master, slave) = pair();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         epoll.add(&master, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
-        assert!(!take_event(epoll.0.as_fd()).unwrap());
+        assert_eq!(take_event(epoll.0.as_fd()).unwrap(), EpollFlags::empty());
         let watched = watch_readable(epoll.0).unwrap();
         nix::unistd::write(&slave, b"x").unwrap();
         let _guard = watched.readable().await.unwrap();
-        assert!(take_event(watched.get_ref().as_fd()).unwrap());
-        assert!(!take_event(watched.get_ref().as_fd()).unwrap());
+        assert_eq!(take_event(watched.get_ref().as_fd()).unwrap(), EpollFlags::EPOLLIN);
+        assert_eq!(take_event(watched.get_ref().as_fd()).unwrap(), EpollFlags::empty());
     }
 
     #[test]

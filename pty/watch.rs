@@ -8,40 +8,53 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use tokio::io::unix::AsyncFd;
 
 use super::sys;
 
-/// Things that happen to one direction of a master.
+/// One direction of a master, and whether trying it is worth while.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// The epoll instance.
     edges: AsyncFd<OwnedFd>,
+    wanted: EpollFlags,
+    /// All that the last event brought is used up: only another one makes a difference.
+    spent: AtomicBool,
     /// Open for as long as it is watched.
     _master: Arc<OwnedFd>,
 }
 
 impl Watch {
-    /// Watches for `what`, and for hang-ups. What is so already counts as the first event.
-    pub(crate) fn new(master: Arc<OwnedFd>, what: EpollFlags) -> io::Result<Watch> {
+    /// Watches for any of `wanted`. What is so already counts as the first event.
+    ///
+    /// The kernel adds hang-ups unasked. They matter only where they are among `wanted`: while a terminal is both full and vacant, each
+    /// attempt to write is an event, since it gives up the lock for writing, and would with the hang-up seem to change something.
+    pub(crate) fn new(master: Arc<OwnedFd>, wanted: EpollFlags) -> io::Result<Watch> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&*master, EpollEvent::new(what | EpollFlags::EPOLLET, 0))?;
-        Ok(Watch { edges: sys::watch_readable(epoll.0)?, _master: master })
+        epoll.add(&*master, EpollEvent::new(wanted | EpollFlags::EPOLLET, 0))?;
+        Ok(Watch { edges: sys::watch_readable(epoll.0)?, wanted, spent: AtomicBool::new(false), _master: master })
     }
 
-    /// Waits until something has happened since this returned last. Cancel-safe: what has not been returned is still to come.
+    /// The kernel has just said that there is nothing more: no bytes, no room, nobody there.
+    pub(crate) fn spend(&mut self) {
+        *self.spent.get_mut() = true;
+    }
+
+    /// Returns at once unless [`Watch::spend`] was called, else waits for something to happen. Cancel-safe: what has not been returned is
+    /// still to come.
     ///
-    /// The event is taken before whatever the caller does about it, so one that happens meanwhile is seen the next time.
-    pub(crate) async fn event(&self) -> io::Result<()> {
-        loop {
+    /// An event is taken before whatever the caller does about it, so one that happens meanwhile is seen the next time.
+    pub(crate) async fn ready(&self) -> io::Result<()> {
+        while self.spent.load(Ordering::Relaxed) {
             let mut guard = self.edges.readable().await?;
-            let happened = sys::take_event(guard.get_inner().as_fd())?;
-            guard.clear_ready();
-            if happened {
-                return Ok(());
+            if sys::take_event(guard.get_inner().as_fd())?.intersects(self.wanted) {
+                self.spent.store(false, Ordering::Relaxed);
             }
+            guard.clear_ready();
         }
+        Ok(())
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
@@ -14,45 +13,58 @@ use super::watch::Watch;
 #[derive(Debug)]
 pub struct Writer {
     fd: Arc<OwnedFd>,
-    /// The last attempt found no room.
-    full: AtomicBool,
+    /// Only while there is not room for all: it would wake us for each key the program reads.
+    watch: Option<Watch>,
 }
 
 impl Writer {
     pub(crate) fn new(fd: Arc<OwnedFd>) -> Writer {
-        Writer { fd, full: AtomicBool::new(false) }
+        Writer { fd, watch: None }
     }
 
-    /// Waits until there may be room; at once unless [`Writer::try_write`] has just found none. A terminal that nobody has open counts as
-    /// ready, and the write will say so. Cancel-safe.
-    ///
-    /// The terminal is watched only meanwhile: a watch that stayed would wake us for each key the program reads.
+    /// Waits until there may be room: at once unless the last [`Writer::try_write`] found none. Cancel-safe.
     ///
     /// # Errors
-    /// When the kernel or the runtime does not take one more descriptor to watch, and when the runtime ends.
+    /// Only when the runtime ends.
     pub async fn writable(&self) -> io::Result<()> {
-        if self.full.load(Ordering::Relaxed) {
-            Watch::new(Arc::clone(&self.fd), EpollFlags::EPOLLOUT)?.event().await?;
-            self.full.store(false, Ordering::Relaxed);
+        match &self.watch {
+            Some(watch) => watch.ready().await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Writes as many of `bytes` as there is room for, at least one, and returns how many.
+    /// Writes as many of `bytes` as there is room for, at least one, and returns how many. Needs a tokio runtime with I/O.
+    ///
+    /// A terminal that nobody has open takes them too, as a keyboard would, and keeps them for whoever opens it next.
     ///
     /// # Errors
-    /// `WouldBlock`: no room, the program does not read. `EIO`: nobody has the terminal open just now; nothing was written, and the bytes
-    /// are the caller's to keep until the reader sees output again, or to drop.
+    /// `WouldBlock`: no room, the program does not read; wait with [`Writer::writable`]. Any other: nothing was written; it is that of
+    /// write(2), none of which is expected of a terminal, or the kernel or the runtime did not take one more descriptor to watch.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match nix::unistd::write(&*self.fd, bytes) {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    *self.full.get_mut() = true;
+                    self.wait_for_room()?;
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                other => return Ok(other?),
+                Ok(written) => {
+                    if written == bytes.len() {
+                        self.watch = None;
+                    }
+                    return Ok(written);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn wait_for_room(&mut self) -> io::Result<()> {
+        let watch = match self.watch.take() {
+            Some(watch) => watch,
+            None => Watch::new(Arc::clone(&self.fd), EpollFlags::EPOLLOUT)?,
+        };
+        self.watch.insert(watch).spend();
+        Ok(())
     }
 }

@@ -6,26 +6,24 @@ use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 /// The largest paste: what a watcher keeps for a child that does not read yet.
 const PASTE_BYTES: usize = 1 << 20;
 
-fn make_raw(slave: &Slave) {
+pub(super) fn make_raw(slave: &Slave) {
     let mut termios = tcgetattr(slave.as_fd()).unwrap();
     cfmakeraw(&mut termios);
     tcsetattr(slave.as_fd(), SetArg::TCSANOW, &termios).unwrap();
 }
 
 /// Writes all of it, waiting for room.
-async fn paste(writer: &mut Writer, bytes: &[u8]) -> u32 {
-    let (mut written, mut waits) = (0, 0);
+pub(super) async fn paste(writer: &mut Writer, bytes: &[u8]) {
+    let mut written = 0;
     while written < bytes.len() {
         match writer.try_write(&bytes[written..]) {
             Ok(taken) => written += taken,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                waits += 1;
                 writer.writable().await.unwrap();
             }
             Err(error) => panic!("{error}"),
         }
     }
-    waits
 }
 
 /// Bytes that show when some are missing, doubled or out of order.
@@ -86,7 +84,35 @@ async fn lines_pasted_at_an_echoing_terminal_arrive_whole() {
         let reading = read_to_the_end(&mut terminal.reader, &mut terminal.output, &mut child);
         tokio::join!(paste(&mut terminal.writer, &pasted), reading)
     };
-    let (_, status) = soon("the end", both).await;
+    let ((), status) = soon("the end", both).await;
     assert!(status.success());
     assert!(terminal.text().ends_with("200000\r\n"), "{:?}", terminal.text().lines().last());
+}
+
+/// In canonical mode the kernel throws away what goes beyond its line buffer, and must not leave us waiting for room that it has made so.
+#[tokio::test]
+async fn an_endless_line_is_swallowed_rather_than_waited_for() {
+    let (mut terminal, slave) = terminal();
+    soon("room for all of it", paste(&mut terminal.writer, &[b'x'; PASTE_BYTES])).await;
+    drop(slave);
+}
+
+#[tokio::test]
+async fn no_paste_waits_for_room_that_is_there() {
+    let pasted = pattern();
+    for piece in [1000, 4096, 63, 129, 8192, 4095] {
+        let (mut terminal, slave) = terminal();
+        make_raw(&slave);
+        let reading = std::thread::spawn(move || {
+            let slave = OwnedFd::from(slave);
+            let (mut all, mut buffer) = (Vec::new(), vec![0; piece]);
+            while all.len() < PASTE_BYTES {
+                let read = nix::unistd::read(&slave, &mut buffer).unwrap();
+                all.extend_from_slice(&buffer[..read]);
+            }
+            all
+        });
+        soon("room for all of it", paste(&mut terminal.writer, &pasted)).await;
+        assert!(reading.join().unwrap() == pasted, "in reads of {piece}");
+    }
 }

@@ -8,6 +8,7 @@
 //! lifecycle                   the state machine of one process: events in, actions out
 //! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
 //! address view                who is meant, and what a table or a JSON object shows
+//! size keys                   a terminal's size; keys by name, and the bytes a terminal sends for them
 //! wire                        the messages and their bytes; the only room that knows the serializer
 //! ```
 //! Each line uses only those above it. Time is an argument; randomness is a seed.
@@ -18,6 +19,7 @@ pub mod escape;
 pub mod exit;
 pub mod fact;
 pub mod id;
+pub mod keys;
 pub mod lifecycle;
 pub mod limits;
 pub mod name;

@@ -1,0 +1,87 @@
+//! A row of the grid as what is drawn in it, left to right, and as text.
+
+use alacritty_terminal::grid::{Grid, Row};
+use alacritty_terminal::index::{Column, Line};
+use alacritty_terminal::term::cell::{Cell, Flags};
+
+use super::pen::{Pen, is_blank};
+
+/// One character with all that combines with it, and the columns it takes.
+pub(super) struct Glyph<'a> {
+    pub(super) column: usize,
+    pub(super) width: usize,
+    c: char,
+    pub(super) cell: &'a Cell,
+}
+
+impl Glyph<'_> {
+    fn combining(&self) -> &[char] {
+        if self.c == ' ' && self.cell.c != ' ' { &[] } else { self.cell.zerowidth().unwrap_or_default() }
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut buffer = [0; 4];
+        for c in [self.c].iter().chain(self.combining()) {
+            out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
+        }
+    }
+
+    /// Terminals disagree on how wide it is: what combines, emoji and other symbols that are wide. The next one is put in its place.
+    pub(super) fn is_uncertain(&self) -> bool {
+        !self.combining().is_empty()
+            || (self.width == 2 && !matches!(self.c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{d7ff}' | '\u{ff00}'..='\u{ff60}'))
+    }
+}
+
+/// The glyphs of `row` in columns `from..to`; a wide one that does not lie there whole, or has lost its other half, is a space.
+pub(super) fn glyphs(row: &Row<Cell>, from: usize, to: usize) -> impl Iterator<Item = Glyph<'_>> {
+    let to = to.min(row.len());
+    let mut next = from;
+    std::iter::from_fn(move || {
+        let column = next;
+        if column >= to {
+            return None;
+        }
+        let cell = &row[Column(column)];
+        let wide = cell.flags.contains(Flags::WIDE_CHAR)
+            && column + 1 < to
+            && row[Column(column + 1)].flags.contains(Flags::WIDE_CHAR_SPACER);
+        let half = cell.flags.intersects(Flags::WIDE_CHAR | Flags::WIDE_CHAR_SPACER | Flags::LEADING_WIDE_CHAR_SPACER);
+        // The library leaves tabs in the cells that they began in.
+        let c = if (half && !wide) || cell.c == '\t' { ' ' } else { cell.c };
+        let width = if wide { 2 } else { 1 };
+        next += width;
+        Some(Glyph { column, width, c, cell })
+    })
+}
+
+/// The column behind the last one in `from..to` that shows anything, or `from`.
+pub(super) fn end_of(row: &Row<Cell>, from: usize, to: usize) -> usize {
+    (from..to.min(row.len())).rev().find(|column| !is_blank(&row[Column(*column)])).map_or(from, |last| last + 1)
+}
+
+/// The rows of the screen, as an iterator over references.
+pub(super) fn rows(grid: &Grid<Cell>, count: usize) -> impl Iterator<Item = &Row<Cell>> {
+    (0..count).map(move |line| &grid[Line::from(line)])
+}
+
+/// The row's text, without spaces at its end.
+pub(super) fn text(row: &Row<Cell>) -> String {
+    let mut out = Vec::new();
+    for glyph in glyphs(row, 0, row.len()) {
+        glyph.write(&mut out);
+    }
+    let text = String::from_utf8_lossy(&out);
+    text.trim_end_matches(' ').to_owned()
+}
+
+/// The row with its colours and links; it begins and ends plain.
+pub(super) fn ansi(row: &Row<Cell>) -> String {
+    let (mut out, mut pen) = (Vec::new(), Pen::plain());
+    for glyph in glyphs(row, 0, end_of(row, 0, row.len())) {
+        pen.take(glyph.cell, &mut out);
+        glyph.write(&mut out);
+    }
+    pen.put_down(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
