@@ -47,12 +47,8 @@ impl Pen {
 
     /// Appends what changes the terminal to draw as `cell` is drawn.
     pub(super) fn take(&mut self, cell: &Cell, out: &mut Vec<u8>) {
-        let style = Style {
-            fg: cell.fg,
-            bg: cell.bg,
-            underline: cell.underline_color(),
-            attributes: cell.flags & ATTRIBUTES,
-        };
+        let style =
+            Style { fg: cell.fg, bg: cell.bg, underline: cell.underline_color(), attributes: cell.flags & ATTRIBUTES };
         if style != self.style {
             style.write(out);
             self.style = style;

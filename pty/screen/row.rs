@@ -29,7 +29,8 @@ impl Glyph<'_> {
     /// Terminals disagree on how wide it is: what combines, emoji and other symbols that are wide. The next one is put in its place.
     pub(super) fn is_uncertain(&self) -> bool {
         !self.combining().is_empty()
-            || (self.width == 2 && !matches!(self.c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{d7ff}' | '\u{ff00}'..='\u{ff60}'))
+            || (self.width == 2
+                && !matches!(self.c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{d7ff}' | '\u{ff00}'..='\u{ff60}'))
     }
 }
 

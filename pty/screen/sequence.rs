@@ -63,12 +63,7 @@ impl Splitter {
             let used = match self.state {
                 State::Ground => self.ground(bytes, &mut emit),
                 State::Utf8 => self.utf8(byte, &mut emit),
-                State::Escape
-                | State::EscapeIntermediate
-                | State::Csi
-                | State::Osc
-                | State::Dcs
-                | State::Other => {
+                State::Escape | State::EscapeIntermediate | State::Csi | State::Osc | State::Dcs | State::Other => {
                     self.sequence(byte, &mut emit);
                     1
                 }
@@ -215,7 +210,8 @@ mod tests {
             all.extend(pieces(&mut splitter, &stream[cut..]));
             assert_eq!(all.concat(), stream, "nothing is lost or moved, cut at {cut}");
             let sequences: Vec<_> = all.iter().filter(|piece| piece[0] == ESC).cloned().collect();
-            let want: [&[u8]; 6] = [b"\x1b[1;31m", b"\x1b]2;title\x07", b"\x1bPq\x1b\\", b"\x1b(0", b"\x1b[2", b"\x1b[3m"];
+            let want: [&[u8]; 6] =
+                [b"\x1b[1;31m", b"\x1b]2;title\x07", b"\x1bPq\x1b\\", b"\x1b(0", b"\x1b[2", b"\x1b[3m"];
             assert_eq!(sequences, want, "cut at {cut}");
         }
     }

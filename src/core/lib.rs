@@ -31,5 +31,6 @@ pub mod spec;
 pub mod stats;
 pub mod units;
 pub mod view;
+pub mod viewers;
 pub mod window;
 pub mod wire;

@@ -23,7 +23,8 @@ use super::input::Input;
 use super::pump::Took;
 use super::say::say;
 use super::spawn::{Class, Program, SpawnError, Surroundings, prepare, spawn};
-use super::streams::Streams;
+use super::streams::{Setup, Streams};
+use super::terminal::Terminal;
 use super::tree::{self, Ended, Who};
 
 /// What the kill of a tree may have missed is looked for again so soon, should no end of a child tell sooner.
@@ -40,8 +41,8 @@ pub(super) struct Command {
     pub(super) env: Environment,
     /// Its working directory, if not ours.
     pub(super) cwd: Option<PathBuf>,
-    /// The size its terminal begins with; none: it gets pipes.
-    pub(super) terminal: Option<Size>,
+    /// Its terminal; none: it gets pipes.
+    pub(super) terminal: Option<Setup>,
 }
 
 /// Where a run finds itself, in its environment.
@@ -105,6 +106,41 @@ impl Process {
     /// The input of the present run.
     pub(super) fn input(&mut self) -> Option<&mut Input> {
         self.run.as_mut().map(|run| run.streams.input())
+    }
+
+    /// The streams of the present run.
+    pub(super) fn streams(&mut self) -> Option<&mut Streams> {
+        self.run.as_mut().map(|run| &mut run.streams)
+    }
+
+    /// The terminal of the present run, if it has one.
+    pub(super) fn terminal(&mut self) -> Option<&mut Terminal> {
+        self.streams().and_then(Streams::terminal)
+    }
+
+    /// The size the next run's terminal begins with.
+    pub(super) fn set_terminal_size(&mut self, size: Size) {
+        if let Some(setup) = &mut self.command.terminal {
+            setup.size = size;
+        }
+    }
+
+    /// Whether runs get a terminal, and whether it is kept what it shows.
+    pub(super) fn setup(&self) -> Option<Setup> {
+        self.command.terminal
+    }
+
+    /// Bytes of output that may be read now.
+    pub(super) fn output_room(&self) -> usize {
+        self.run.as_ref().map_or(usize::MAX, |run| run.streams.room())
+    }
+
+    /// Waits until the screen has caught up, if it is behind. Cancel-safe: it takes nothing.
+    pub(super) async fn screen_back(&self) {
+        match &self.run {
+            Some(run) => run.streams.screen_back().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Number of the present run.

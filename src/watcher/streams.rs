@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
+use bytes::Bytes;
 use zerovisor_core::record::Kind;
 use zerovisor_core::size::Size;
 
-use super::input::Input;
+use super::input::{Input, InputDenial};
 use super::pipes::{self, Stdin};
 use super::pump::{Pump, Took};
 use super::spawn::{SpawnError, Stage, Stdio};
@@ -17,6 +18,15 @@ use super::terminal::Terminal;
 pub(super) struct Streams {
     outputs: Outputs,
     input: Input,
+}
+
+/// What terminal a run gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    /// The size it begins with.
+    pub(super) size: Size,
+    /// Whether it is kept what it shows.
+    pub(super) screen: bool,
 }
 
 #[derive(Debug)]
@@ -30,10 +40,10 @@ impl Streams {
     ///
     /// # Errors
     /// No descriptors, most likely.
-    pub(super) fn open(terminal: Option<Size>) -> Result<(Stdio, Streams), SpawnError> {
+    pub(super) fn open(terminal: Option<Setup>) -> Result<(Stdio, Streams), SpawnError> {
         match terminal {
-            Some(size) => {
-                let (child, terminal, writer) = Terminal::open(size)?;
+            Some(Setup { size, screen }) => {
+                let (child, terminal, writer) = Terminal::open(size, screen)?;
                 let outputs = Outputs::Terminal(Box::new(terminal));
                 Ok((child, Streams { outputs, input: Input::terminal(writer) }))
             }
@@ -62,6 +72,38 @@ impl Streams {
             Outputs::Terminal(terminal) => Some(terminal),
             Outputs::Pipes { .. } => None,
         }
+    }
+
+    /// Bytes of output that may be read now.
+    pub(super) fn room(&self) -> usize {
+        match &self.outputs {
+            Outputs::Pipes { .. } => usize::MAX,
+            Outputs::Terminal(terminal) => terminal.room(),
+        }
+    }
+
+    /// Waits until the screen has caught up, if it is behind. Cancel-safe: it takes nothing.
+    pub(super) async fn screen_back(&self) {
+        match &self.outputs {
+            Outputs::Pipes { .. } => std::future::pending().await,
+            Outputs::Terminal(terminal) => terminal.screen_back().await,
+        }
+    }
+
+    /// Queues input from outside, and its end: on a terminal that is what a user would type.
+    ///
+    /// # Errors
+    /// Nothing was taken.
+    pub(super) fn offer(&mut self, bytes: Bytes, eof: bool) -> Result<(), InputDenial> {
+        let end = match &self.outputs {
+            Outputs::Terminal(terminal) if eof => terminal.end_of_file_byte(),
+            Outputs::Terminal(_) | Outputs::Pipes { .. } => None,
+        };
+        let bytes = match end {
+            Some(byte) => [&bytes[..], &[byte]].concat().into(),
+            None => bytes,
+        };
+        self.input.offer(bytes, eof)
     }
 
     /// When [`Streams::on_timer`] wants to be called.

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use zerovisor_core::size::Size;
 use zerovisor_pty::{Control, End, Next, Read, Reader, Writer};
 
+use super::model::Model;
 use super::pump::Took;
 use super::spawn::{SpawnError, Stage, Stdio};
 
@@ -31,14 +32,16 @@ pub(super) struct Terminal {
     read_at: Option<Instant>,
     /// By resizes of ours; the program may have set another.
     size: Size,
+    /// What it shows, unless nobody wants to know.
+    pub(super) model: Option<Model>,
 }
 
 impl Terminal {
-    /// Opens one: the child's ends, ours, and its input.
+    /// Opens one: the child's ends, ours, and its input. `screen`: whether it is kept what it shows.
     ///
     /// # Errors
     /// The kernel has no more of them, or of descriptors.
-    pub(super) fn open(size: Size) -> Result<(Stdio, Terminal, Writer), SpawnError> {
+    pub(super) fn open(size: Size, screen: bool) -> Result<(Stdio, Terminal, Writer), SpawnError> {
         let failed = |error: io::Error| SpawnError::own(Stage::Terminal, &error, Path::new("the child"));
         let (master, slave) = zerovisor_pty::open(cells(size)).map_err(|error| failed(io::Error::other(error)))?;
         let slave = std::os::fd::OwnedFd::from(slave);
@@ -53,6 +56,7 @@ impl Terminal {
             turn_bytes: BUFFER_START_BYTES,
             read_at: None,
             size,
+            model: screen.then(|| Model::new(size)),
         };
         Ok((Stdio { stdin, stdout, stderr: slave }, terminal, writer))
     }
@@ -69,6 +73,9 @@ impl Terminal {
     pub(super) fn resize(&mut self, size: Size) -> io::Result<()> {
         self.control.resize(cells(size)).map_err(io::Error::other)?;
         self.size = size;
+        if let Some(model) = &mut self.model {
+            model.resize(size);
+        }
         Ok(())
     }
 
@@ -84,6 +91,19 @@ impl Terminal {
             Next::Wait | Next::WaitVacant => drop(self.reader.readable().await),
             Next::Drain => {}
             Next::Ended => std::future::pending().await,
+        }
+    }
+
+    /// Bytes that may be read now: the screen must keep up.
+    pub(super) fn room(&self) -> usize {
+        self.model.as_ref().map_or(usize::MAX, Model::room)
+    }
+
+    /// Waits until the screen has caught up, if it is behind. Cancel-safe: it takes nothing.
+    pub(super) async fn screen_back(&self) {
+        match &self.model {
+            Some(model) => model.back().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -109,7 +129,11 @@ impl Terminal {
         if self.buffer.len() >= self.turn_bytes {
             self.turn_bytes = (self.turn_bytes * 4).min(BUFFER_MAX_BYTES);
         }
-        Took::Output(self.hand_over())
+        let bytes = self.hand_over();
+        if let Some(model) = &mut self.model {
+            model.feed(bytes.clone());
+        }
+        Took::Output(bytes)
     }
 
     /// Without copying, or copied where it would keep a buffer of many times its size from being used again.

@@ -1,0 +1,172 @@
+//! The process the user started: the user's terminal, handed to the program.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use zerovisor_core::detach::DetachKeys;
+use zerovisor_core::size::Size;
+
+use super::{Garbled, ToFront, ToWatcher, next_frame};
+use crate::tty::{Console, ConsoleEvent, Ended, LEAVE, TYPED_MAX_BYTES, UserTerminal, notice};
+use crate::watcher::guard::FrontSide;
+
+/// Shown and not yet written to the user's terminal, in bytes; then the watcher is not read, and skips.
+const UNSHOWN_BYTES: usize = 256 << 10;
+/// Read from the watcher at most at once, in bytes.
+const READ_BYTES: usize = 64 << 10;
+/// How long a slow terminal is given for the last of the output.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How it came to an end.
+enum Over {
+    /// The program has ended: with this status.
+    Ended(u8),
+    /// The user has left, and comes back by this name.
+    Detached(String),
+    /// The watcher is gone without a word.
+    Gone,
+}
+
+/// Gives the user's terminal to the program until one of them is done; the exit status of this process.
+///
+/// # Errors
+/// The terminal cannot be taken. The program is stopped.
+pub fn run(front: FrontSide, socket: OwnedFd, terminal: UserTerminal, keys: DetachKeys) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let over = runtime.block_on(async {
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        let console = Console::open(terminal, keys, LEAVE)?;
+        let mut front = Outside {
+            socket: UnixStream::from_std(socket)?,
+            guard: front.guard(),
+            console,
+            inbox: BytesMut::new(),
+            outbox: BytesMut::new(),
+            over: None,
+        };
+        let over = front.serve().await;
+        front.console.drain(LAST_PATIENCE).await;
+        Ok::<Over, io::Error>(over)
+    })?;
+    match over {
+        Over::Ended(status) => {
+            front.wait_for_guard();
+            Ok(status)
+        }
+        Over::Detached(name) => {
+            notice(&format!("[{name} goes on; zvctl attach {name} returns to it]"));
+            Ok(0)
+        }
+        // Its guard says why, and ends with the status that tells.
+        Over::Gone => Ok(front.wait_for_guard()),
+    }
+}
+
+struct Outside {
+    socket: UnixStream,
+    guard: i32,
+    console: Console,
+    inbox: BytesMut,
+    outbox: BytesMut,
+    over: Option<Over>,
+}
+
+impl Outside {
+    async fn serve(&mut self) -> Over {
+        self.send(&ToWatcher::Resized(self.console.size()));
+        loop {
+            if let Some(over) = self.over.take() {
+                return over;
+            }
+            // What the watcher has not taken waits in the user's terminal.
+            self.console.set_room(if self.outbox.is_empty() { TYPED_MAX_BYTES } else { 0 });
+            let may_read = self.console.pending() < UNSHOWN_BYTES;
+            let interest = match (may_read, self.outbox.is_empty()) {
+                (true, true) => Some(Interest::READABLE),
+                (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
+                (false, false) => Some(Interest::WRITABLE),
+                (false, true) => None,
+            };
+            // Both are cancel-safe: readiness takes nothing, the console keeps what it has.
+            tokio::select! {
+                biased;
+                event = self.console.next() => self.on_console(event),
+                _ = self.socket.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
+                    self.flush();
+                    if may_read && self.read().is_err() {
+                        self.over = Some(Over::Gone);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_console(&mut self, event: ConsoleEvent) {
+        match event {
+            ConsoleEvent::Typed(bytes) => self.send(&ToWatcher::Typed(bytes)),
+            ConsoleEvent::Resized(size) => self.send(&ToWatcher::Resized(size)),
+            ConsoleEvent::Written => {}
+            ConsoleEvent::Detach => self.send(&ToWatcher::Detach),
+            // As for any zvwatch in the foreground: the guard passes it on, the program is stopped, and its end is waited for.
+            ConsoleEvent::Ended(Ended::Signal(signal)) => self.tell_guard(signal.number()),
+            ConsoleEvent::Ended(Ended::HungUp | Ended::Failed(_)) => self.tell_guard(libc::SIGHUP),
+        }
+    }
+
+    fn tell_guard(&mut self, signal: i32) {
+        let signal = nix::sys::signal::Signal::try_from(signal).unwrap_or(nix::sys::signal::Signal::SIGTERM);
+        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.guard), signal).is_err() {
+            self.over = Some(Over::Gone);
+        }
+    }
+
+    fn send(&mut self, news: &ToWatcher) {
+        self.outbox.extend_from_slice(&news.encode());
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while !self.outbox.is_empty() {
+            match self.socket.try_write(&self.outbox) {
+                Ok(sent) => self.outbox.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A watcher that is gone is told by the read.
+                Err(_) => self.outbox.clear(),
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Garbled> {
+        self.inbox.reserve(READ_BYTES);
+        match self.socket.try_read_buf(&mut self.inbox) {
+            Ok(0) => return Err(Garbled),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => return Err(Garbled),
+        }
+        while let Some((what, body)) = next_frame(&mut self.inbox)? {
+            match ToFront::decode(what, body)? {
+                ToFront::Picture => self.console.begin_picture(),
+                ToFront::Output(bytes) => self.console.show(&bytes),
+                ToFront::Ended(status) => self.over = Some(Over::Ended(status)),
+                ToFront::Detached(name) => self.over = Some(Over::Detached(name)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The size of the user's terminal, and the proof that it is one.
+///
+/// # Errors
+/// Standard input or output is no terminal.
+pub fn user_terminal() -> Result<(UserTerminal, Size), crate::tty::NotATerminal> {
+    let terminal = UserTerminal::open()?;
+    let size = terminal.size();
+    Ok((terminal, size))
+}
