@@ -3,13 +3,14 @@
 //! ```text
 //! bin/{zerovisor,zvwatch,zvctl}     parse, run, exit code
 //! node       watcher       ctl      the shells of the three programs; they do not know each other
-//!      net, host, usage             endpoints, the gate, links; this machine; errors of a command line
+//!      net, host, tty, usage        endpoints, the gate, links; this machine; the user's terminal; errors of a command line
 //! zerovisor-core  -pty  -cgroup     crates of their own; they do not know each other either
 //! ```
 pub mod ctl;
 pub mod host;
 pub mod net;
 pub mod node;
+pub mod tty;
 pub mod usage;
 pub mod watcher;
 

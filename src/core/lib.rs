@@ -9,6 +9,7 @@
 //! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
 //! address view                who is meant, and what a table or a JSON object shows
 //! size keys                   a terminal's size; keys by name, and the bytes a terminal sends for them
+//! queries                     a program's output without the questions that a viewer's terminal would answer
 //! wire                        the messages and their bytes; the only room that knows the serializer
 //! ```
 //! Each line uses only those above it. Time is an argument; randomness is a seed.
@@ -23,6 +24,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod limits;
 pub mod name;
+pub mod queries;
 pub mod record;
 pub mod restart;
 pub mod signal;

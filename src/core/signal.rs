@@ -59,6 +59,8 @@ impl Signal {
     pub const HUP: Signal = Signal(1);
     /// Interrupt from the keyboard.
     pub const INT: Signal = Signal(2);
+    /// Quit from the keyboard.
+    pub const QUIT: Signal = Signal(3);
     /// The one that cannot be caught.
     pub const KILL: Signal = Signal(9);
     /// The polite request to end.

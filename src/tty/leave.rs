@@ -1,0 +1,21 @@
+//! What a program may have left behind in a terminal, undone.
+
+/// Brings a terminal back to what a shell expects, whatever ran in it: sequences of xterm's ctlseqs and of kitty's keyboard protocol, each
+/// without effect where there is nothing to undo. Ends at the beginning of the last line.
+pub const LEAVE: &[u8] = concat!(
+    "\x1b[?2026l", // shows what was held back
+    "\x1b[<9u",    // kitty's keys, of this screen
+    "\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l", // mouse
+    "\x1b[?1004l\x1b[?2031l\x1b[?2048l", // reports of focus, colours, size
+    "\x1b[?2004l", // bracketed paste
+    "\x1b[?1049l\x1b[<9u", // the main screen, and its keys
+    "\x1b[?1l\x1b>\x1b[>4m", // cursor keys, keypad, other keys
+    "\x1b[r\x1b[?6l\x1b[?69l\x1b[?7h\x1b[4l\x1b[?5l", // margins, wrap, insert, reverse
+    "\x1b(B\x1b)B\x0f\x1b[0m", // ASCII, no attributes
+    "\x1b[?25h\x1b[0 q", // the cursor
+    "\x1b[9999;1H",
+)
+.as_bytes();
+
+/// Ends whatever sequence was being written when output was cut off: CAN, and ST for terminals that want it behind a string.
+pub(super) const ABORT: &[u8] = b"\x18\x1b\\";
