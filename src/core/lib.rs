@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod credit;
+pub mod detach;
 pub mod escape;
 pub mod exit;
 pub mod fact;

@@ -37,6 +37,16 @@ impl Size {
         Size { cols: pick(cols, Size::DEFAULT.cols, COLS_MAX), rows: pick(rows, Size::DEFAULT.rows, ROWS_MAX) }
     }
 
+    /// The smallest size that holds both.
+    pub fn covering(self, other: Size) -> Size {
+        Size { cols: self.cols.max(other.cols), rows: self.rows.max(other.rows) }
+    }
+
+    /// The largest size that both hold.
+    pub fn common(self, other: Size) -> Size {
+        Size { cols: self.cols.min(other.cols), rows: self.rows.min(other.rows) }
+    }
+
     /// Columns.
     pub fn cols(self) -> u16 {
         self.cols

@@ -222,8 +222,8 @@ impl Viewers {
             SizePolicy::Latest => {
                 counted.filter(|viewer| viewer.size.is_some()).max_by_key(|viewer| viewer.active_at)?.size
             }
-            SizePolicy::Largest => sizes.reduce(|a, b| Size { cols: a.cols.max(b.cols), rows: a.rows.max(b.rows) }),
-            SizePolicy::Smallest => sizes.reduce(|a, b| Size { cols: a.cols.min(b.cols), rows: a.rows.min(b.rows) }),
+            SizePolicy::Largest => sizes.reduce(Size::covering),
+            SizePolicy::Smallest => sizes.reduce(Size::common),
             SizePolicy::Fixed => None,
         }
     }

@@ -343,6 +343,20 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Tells a failure on stderr; the exit status for this process.
+    pub fn tell(self) -> u8 {
+        match self {
+            Outcome::Started => 0,
+            Outcome::Failed { code, message } => {
+                let mut stderr = io::stderr();
+                let _nobody = writeln!(stderr, "zvwatch: {message}");
+                code
+            }
+        }
+    }
+}
+
 impl FrontSide {
     /// Waits for the report. Guard and watcher both gone without one is a failure too.
     pub fn wait(&mut self) -> Outcome {
@@ -388,13 +402,6 @@ impl FrontSide {
 
     /// Waits, tells a failure on stderr and returns the exit status for this process.
     pub fn run(&mut self) -> u8 {
-        match self.wait() {
-            Outcome::Started => 0,
-            Outcome::Failed { code, message } => {
-                let mut stderr = io::stderr();
-                let _nobody = writeln!(stderr, "zvwatch: {message}");
-                code
-            }
-        }
+        self.wait().tell()
     }
 }

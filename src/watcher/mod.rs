@@ -25,6 +25,7 @@ mod sys;
 mod terminal;
 pub mod tree;
 mod uplink;
+mod viewers;
 
 #[cfg(test)]
 mod tests;

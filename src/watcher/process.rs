@@ -32,6 +32,9 @@ const KILL_AGAIN: Duration = Duration::from_millis(50);
 /// The longest message that is recorded, in bytes: a PATH in it can be of any length.
 const MESSAGE_MAX_BYTES: usize = 1024;
 
+/// The kind of terminal that the screen is a model of, and that most programs know.
+const TERM: &str = "xterm-256color";
+
 /// What to run.
 #[derive(Debug)]
 pub(super) struct Command {
@@ -91,6 +94,11 @@ impl Process {
     /// The family's side.
     pub(super) fn side(&mut self) -> &mut WatcherSide {
         &mut self.side
+    }
+
+    /// The user's console let go of it.
+    pub(super) fn detach(&mut self) {
+        self.life.detach();
     }
 
     /// Where it stands.
@@ -348,7 +356,8 @@ impl Process {
         let mut ours =
             vec![("ZV_ID", here.id.to_string()), ("ZV_NAME", here.name.clone()), ("ZV_RUN", number.to_string())];
         ours.extend(here.node.clone().map(|node| ("ZV_NODE", node)));
-        let program = Program { argv: argv.clone(), env: env.of_run(std::env::vars_os(), ours), cwd: cwd.clone() };
+        let env = env.of_run(std::env::vars_os(), ours, self.command.terminal.map(term));
+        let program = Program { argv: argv.clone(), env, cwd: cwd.clone() };
         let prepared = prepare(&program)?;
         let (child, streams) = Streams::open(self.command.terminal)?;
         let surroundings = Surroundings { terminal: self.command.terminal.is_some(), ..Surroundings::default() };
@@ -370,6 +379,12 @@ impl Process {
             say(message);
         }
     }
+}
+
+/// The kind of terminal a program is told it has: with the user's own console that one's.
+fn term(setup: Setup) -> OsString {
+    let users = if setup.console { std::env::var_os("TERM").filter(|term| !term.is_empty()) } else { None };
+    users.unwrap_or_else(|| TERM.into())
 }
 
 fn failure(error: &SpawnError) -> SpawnFailure {

@@ -27,6 +27,8 @@ pub(super) struct Setup {
     pub(super) size: Size,
     /// Whether it is kept what it shows.
     pub(super) screen: bool,
+    /// Whether the user's own terminal is the first to show it.
+    pub(super) console: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl Streams {
     /// No descriptors, most likely.
     pub(super) fn open(terminal: Option<Setup>) -> Result<(Stdio, Streams), SpawnError> {
         match terminal {
-            Some(Setup { size, screen }) => {
+            Some(Setup { size, screen, .. }) => {
                 let (child, terminal, writer) = Terminal::open(size, screen)?;
                 let outputs = Outputs::Terminal(Box::new(terminal));
                 Ok((child, Streams { outputs, input: Input::terminal(writer) }))

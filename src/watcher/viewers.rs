@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use zerovisor_core::size::Size;
-use zerovisor_core::viewers::{SizePolicy, Viewers as Rules};
+use zerovisor_core::viewers::{Attach, SizePolicy, Viewers as Rules};
 use zerovisor_core::wire::{PICTURE_PART_BYTES, ViewerNews};
 
 use super::front::inside::Front;
@@ -37,6 +37,14 @@ impl Viewers {
             framed: HashMap::new(),
             links_lost: 0,
         }
+    }
+
+    /// The user's own console is there from the start.
+    pub(super) fn seat(&mut self, front: Front) {
+        let attach = Attach { size: Some(front.size()), read_only: false, steal: false };
+        // The first of all is never refused.
+        let _attached = self.rules.attach(CONSOLE, attach);
+        self.front = Some(front);
     }
 
     /// Those that came over a link that is lost, each time one is.

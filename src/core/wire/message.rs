@@ -6,6 +6,7 @@ use super::hello::{Hello, Refused, Welcome};
 use crate::address::{Address, Candidate, Selection};
 use crate::fact::State;
 use crate::id::Id;
+use crate::keys::Key;
 use crate::name::{NodeName, ProcessName};
 use crate::record::{Head, Kind};
 use crate::signal::Signal;
@@ -230,6 +231,12 @@ pub enum Deed {
     Remove {
         /// Even if it is live: its run is killed.
         force: bool,
+    },
+    /// Type the payload frame, which is UTF-8 text, and then these keys; outcomes as of [`Deed::Input`]. The watcher knows the modes of its
+    /// terminal and encodes the keys for them; on pipes they are what a terminal would send, Enter a line feed.
+    Keys {
+        /// In this order.
+        keys: Vec<Key>,
     },
 }
 

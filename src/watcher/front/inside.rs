@@ -214,10 +214,19 @@ impl Front {
         self.flush();
     }
 
-    /// There is nothing more to come: the status to end with.
-    pub(in crate::watcher) fn end(&mut self, status: u8) {
-        self.push(&ToFront::Ended(status));
-        self.flush();
+    /// The run is over, and whoever was to make a picture of it with it.
+    pub(in crate::watcher) fn on_run_over(&mut self) {
+        if matches!(self.course, Course::Looking { .. }) {
+            self.on_picture(Bytes::new());
+        }
+    }
+
+    /// There is nothing more to come: the status to end with, and what else the user should know. Said once.
+    pub(in crate::watcher) fn end(&mut self, status: u8, line: &str) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.push(&ToFront::Ended(status, line.to_owned()));
+            self.flush();
+        }
     }
 
     /// The user may leave.

@@ -39,8 +39,8 @@ enum ToFront {
     Picture,
     /// To be shown.
     Output(Bytes),
-    /// The process has ended for good, or its terminal: the status to end with.
-    Ended(u8),
+    /// The process has ended for good: the status to end with, and what else the user should know, in a line, or nothing.
+    Ended(u8, String),
     /// The user may leave: the name to come back by.
     Detached(String),
 }
@@ -102,7 +102,7 @@ impl ToFront {
         match self {
             ToFront::Picture => frame(1, &[]),
             ToFront::Output(bytes) => frame(2, bytes),
-            ToFront::Ended(status) => frame(3, &[*status]),
+            ToFront::Ended(status, line) => frame(3, &[&[*status], line.as_bytes()].concat()),
             ToFront::Detached(name) => frame(4, name.as_bytes()),
         }
     }
@@ -111,7 +111,7 @@ impl ToFront {
         match (what, &body[..]) {
             (1, []) => Ok(ToFront::Picture),
             (2, _) => Ok(ToFront::Output(body)),
-            (3, &[status]) => Ok(ToFront::Ended(status)),
+            (3, &[status, ref line @ ..]) => Ok(ToFront::Ended(status, String::from_utf8_lossy(line).into_owned())),
             (4, name) => Ok(ToFront::Detached(String::from_utf8_lossy(name).into_owned())),
             _ => Err(Garbled),
         }
@@ -141,7 +141,7 @@ mod tests {
             }
             assert_eq!(heard, said);
         }
-        for news in [ToFront::Picture, ToFront::Ended(7), ToFront::Detached("sh".into())] {
+        for news in [ToFront::Picture, ToFront::Ended(7, "x".into()), ToFront::Detached("sh".into())] {
             let mut inbox = BytesMut::from(&news.encode()[..]);
             let (what, body) = next_frame(&mut inbox).unwrap().unwrap();
             assert_eq!(ToFront::decode(what, body), Ok(news));

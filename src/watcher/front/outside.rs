@@ -1,18 +1,16 @@
 //! The process the user started: the user's terminal, handed to the program.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use zerovisor_core::detach::DetachKeys;
-use zerovisor_core::size::Size;
 
 use super::{Garbled, ToFront, ToWatcher, next_frame};
 use crate::tty::{Console, ConsoleEvent, Ended, LEAVE, TYPED_MAX_BYTES, UserTerminal, notice};
-use crate::watcher::guard::FrontSide;
+use crate::watcher::guard::{FrontSide, Outcome};
 
 /// Shown and not yet written to the user's terminal, in bytes; then the watcher is not read, and skips.
 const UNSHOWN_BYTES: usize = 256 << 10;
@@ -23,8 +21,8 @@ const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How it came to an end.
 enum Over {
-    /// The program has ended: with this status.
-    Ended(u8),
+    /// The program has ended: with this status, and what else there is to be said.
+    Ended(u8, String),
     /// The user has left, and comes back by this name.
     Detached(String),
     /// The watcher is gone without a word.
@@ -35,13 +33,19 @@ enum Over {
 ///
 /// # Errors
 /// The terminal cannot be taken. The program is stopped.
-pub fn run(front: FrontSide, socket: OwnedFd, terminal: UserTerminal, keys: DetachKeys) -> io::Result<u8> {
+pub fn run(front: &mut FrontSide, keys: DetachKeys) -> io::Result<u8> {
+    let Some(socket) = front.take_console() else { return Ok(front.run()) };
+    match front.wait() {
+        Outcome::Started => {}
+        failed @ Outcome::Failed { .. } => return Ok(failed.tell()),
+    }
+    let terminal = UserTerminal::open().map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let over = runtime.block_on(async {
         let socket = std::os::unix::net::UnixStream::from(socket);
         socket.set_nonblocking(true)?;
         let console = Console::open(terminal, keys, LEAVE)?;
-        let mut front = Outside {
+        let mut outside = Outside {
             socket: UnixStream::from_std(socket)?,
             guard: front.guard(),
             console,
@@ -49,21 +53,27 @@ pub fn run(front: FrontSide, socket: OwnedFd, terminal: UserTerminal, keys: Deta
             outbox: BytesMut::new(),
             over: None,
         };
-        let over = front.serve().await;
-        front.console.drain(LAST_PATIENCE).await;
+        let over = outside.serve().await;
+        outside.console.drain(LAST_PATIENCE).await;
         Ok::<Over, io::Error>(over)
     })?;
     match over {
-        Over::Ended(status) => {
-            front.wait_for_guard();
+        // What is left of the family waits for the journal, on its own.
+        Over::Ended(status, line) => {
+            if !line.is_empty() {
+                notice(&line);
+            }
             Ok(status)
         }
         Over::Detached(name) => {
             notice(&format!("[{name} goes on; zvctl attach {name} returns to it]"));
             Ok(0)
         }
-        // Its guard says why, and ends with the status that tells.
-        Over::Gone => Ok(front.wait_for_guard()),
+        Over::Gone => {
+            let status = front.wait_for_guard();
+            notice("zvwatch: the watcher died; nothing of it was left running");
+            Ok(status)
+        }
     }
 }
 
@@ -153,20 +163,10 @@ impl Outside {
             match ToFront::decode(what, body)? {
                 ToFront::Picture => self.console.begin_picture(),
                 ToFront::Output(bytes) => self.console.show(&bytes),
-                ToFront::Ended(status) => self.over = Some(Over::Ended(status)),
+                ToFront::Ended(status, line) => self.over = Some(Over::Ended(status, line)),
                 ToFront::Detached(name) => self.over = Some(Over::Detached(name)),
             }
         }
         Ok(())
     }
-}
-
-/// The size of the user's terminal, and the proof that it is one.
-///
-/// # Errors
-/// Standard input or output is no terminal.
-pub fn user_terminal() -> Result<(UserTerminal, Size), crate::tty::NotATerminal> {
-    let terminal = UserTerminal::open()?;
-    let size = terminal.size();
-    Ok((terminal, size))
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use zerovisor_core::fact::{Cause, Fact};
-use zerovisor_core::keys::Key;
+use zerovisor_core::keys::{Key, KeyCode};
 use zerovisor_core::lifecycle::Order;
 use zerovisor_core::signal::Signal;
 use zerovisor_core::size::Size;
@@ -45,7 +45,8 @@ impl Session {
     }
 
     async fn attach(&mut self, viewer: u64, attach: Attach) {
-        let (Some(_), Some(run)) = (self.process.terminal(), self.process.run_number()) else {
+        let run = self.process.run_number().filter(|_| self.process.setup().is_some());
+        let Some(run) = run else {
             let why = if self.process.setup().is_some() { "it is not running" } else { "it has no terminal" };
             return self.tell(viewer, ViewerNews::Denied(why.into())).await;
         };
@@ -198,10 +199,13 @@ impl Session {
         for viewer in self.viewers.remote() {
             self.viewers.forget(viewer);
         }
+        if let Some(front) = &mut self.viewers.front {
+            front.on_run_over();
+        }
     }
 
     /// The user's console has something, or takes something.
-    pub(super) async fn on_front(&mut self) -> Option<u8> {
+    pub(super) fn on_front(&mut self) {
         let may_type = self.may_type();
         let doings = self.viewers.front.as_mut().map(|front| front.turn(may_type)).unwrap_or_default();
         for doing in doings {
@@ -224,14 +228,12 @@ impl Session {
                     self.viewers.front = None;
                     let changed = self.viewers.forget(CONSOLE);
                     self.set_size(changed);
-                    let gone = Cause::Console(Signal::HUP);
-                    self.process.on_order(Order::Stop(gone));
+                    self.process.on_order(Order::Stop(Cause::Console(Signal::HUP)));
                     self.interrupted += 1;
                 }
                 Doing::Gone => self.viewers.front = None,
             }
         }
-        None
     }
 
     /// The user leaves, and the process stays as if it had been started with `-d`.
@@ -261,15 +263,13 @@ impl Session {
         let modes = self.process.terminal().and_then(|t| t.model.as_ref()).map(|m| m.key_modes()).unwrap_or_default();
         let mut bytes = text.to_vec();
         for key in keys {
-            match (has_terminal, *key == Key::ENTER) {
-                (false, true) => bytes.push(b'\n'),
-                (false, false) => {
-                    return Outcome::Denied(format!("it has no terminal to send the key {key} to: start it with --pty"));
-                }
-                (true, _) => key.encode(modes, &mut bytes),
+            // What Enter is on a terminal only its line discipline makes the end of a line.
+            if !has_terminal && Key::new(KeyCode::Enter, 0) == Ok(*key) {
+                bytes.push(b'\n');
+            } else {
+                key.encode(modes, &mut bytes);
             }
         }
         self.send_input(bytes.into(), false)
     }
 }
-
