@@ -9,6 +9,8 @@
 //! record credit window        the stream: its units, how many bytes may be in flight, what is not yet acknowledged
 //! address view                who is meant, and what a table or a JSON object shows
 //! size keys                   a terminal's size; keys by name, and the bytes a terminal sends for them
+//! detach                      the keys that leave a terminal, found in what is typed
+//! viewers                     who views a terminal, who may type into it, whose size it has
 //! queries                     a program's output without the questions that a viewer's terminal would answer
 //! wire                        the messages and their bytes; the only room that knows the serializer
 //! ```

@@ -127,7 +127,7 @@ fn a_key_from_the_wire_is_checked() {
 }
 
 fn codes() -> impl Strategy<Value = KeyCode> {
-    let named: Vec<KeyCode> = NAMES.iter().map(|(_, code)| *code).collect();
+    let named: Vec<KeyCode> = name::NAMES.iter().map(|(_, code)| *code).collect();
     let keypad: Vec<char> = KEYPAD.iter().map(|(c, _)| *c).collect();
     prop_oneof![
         any::<char>().prop_map(KeyCode::Char),

@@ -30,9 +30,8 @@ pub(super) fn control_sequence(body: &[u8]) -> Verdict {
     // Controls act at once and leave the sequence as it is; DEL and what is no ASCII is passed over.
     let mut bytes = body.iter().copied().filter(|byte| (0x20..0x7f).contains(byte));
     let Some(last) = bytes.next_back() else { return Verdict::Passes };
-    let parameters: Vec<u8> = bytes.clone().filter(|byte| (0x30..0x3c).contains(byte)).collect();
     let marker = bytes.clone().find(|byte| (0x3c..0x40).contains(byte)).unwrap_or(b' ');
-    let intermediate = bytes.find(|byte| (0x20..0x30).contains(byte));
+    let intermediate = bytes.clone().find(|byte| (0x20..0x30).contains(byte));
     let asks = match (marker, intermediate, last) {
         (b' ' | b'>' | b'=', None, b'c') => true, // DA1, DA2, DA3
         (b' ' | b'?', None, b'n') => true,        // DSR
@@ -41,7 +40,7 @@ pub(super) fn control_sequence(body: &[u8]) -> Verdict {
         (b'?', None, b'm' | b'f' | b'g') => true, // XTQMODKEYS, XTQFMTKEYS
         (b'?', None, b'u') => true,               // kitty: keyboard flags
         (b'?', None, b'S') => true,               // XTSMGRAPHICS, each action answers
-        (b' ', None, b't') => WINDOW_REPORTS.contains(&first_number(&parameters)),
+        (b' ', None, b't') => WINDOW_REPORTS.contains(&first_number(bytes)),
         (b' ', None, b'x') => true,              // DECREQTPARM
         (b' ', Some(b'*'), b'y' | b'z') => true, // DECRQCRA; DECINVM, whose macro may ask anything
         (b' ', Some(b'$'), b'u' | b'w') => true, // DECRQTSR, DECRQPSR
@@ -57,15 +56,15 @@ pub(super) fn control_sequence(body: &[u8]) -> Verdict {
 }
 
 /// The number a list of parameters begins with; 0 where there is none.
-fn first_number(parameters: &[u8]) -> u32 {
-    let digits = parameters.iter().take_while(|byte| byte.is_ascii_digit());
+fn first_number(parameters: impl Iterator<Item = u8>) -> u32 {
+    let digits = parameters.take_while(u8::is_ascii_digit);
     digits.fold(0, |number: u32, digit| number.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
 }
 
 /// An operating system command from behind `ESC ]`, without its end.
 pub(super) fn operating_system_command(body: &[u8], ended: bool) -> Verdict {
     let digits = body.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let number = first_number(body);
+    let number = first_number(body.iter().copied());
     let value = match body.get(digits) {
         Some(b';') => &body[digits + 1..],
         None if ended && OSC_TALKS.contains(&number) => return Verdict::Asks,

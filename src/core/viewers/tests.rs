@@ -2,10 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const START: Size = Size { cols: 80, rows: 24 };
+const START: Size = Size::DEFAULT;
 
 fn size(cols: u16, rows: u16) -> Size {
-    Size { cols, rows }
+    Size::new(cols, rows).unwrap()
 }
 
 fn terminal(policy: SizePolicy) -> Viewers {
