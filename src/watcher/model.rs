@@ -81,6 +81,7 @@ pub(super) struct Model {
     answers: Vec<u8>,
     seen: Vec<Seen>,
     modes: KeyModes,
+    alternate: bool,
 }
 
 impl Model {
@@ -93,6 +94,7 @@ impl Model {
             answers: Vec::new(),
             seen: Vec::new(),
             modes: KeyModes::default(),
+            alternate: false,
         }
     }
 
@@ -120,6 +122,11 @@ impl Model {
     /// How keys are to be sent, by all that was done so far.
     pub(super) fn key_modes(&self) -> KeyModes {
         self.modes
+    }
+
+    /// Whether the alternate screen is shown, by all that was done so far.
+    pub(super) fn is_alternate(&self) -> bool {
+        self.alternate
     }
 
     /// What the terminal answers the program with.
@@ -171,6 +178,7 @@ impl Model {
             }
         }
         if let Place::Here(screen) = &self.place {
+            self.alternate = screen.is_alternate();
             let modes = screen.key_modes();
             self.modes =
                 KeyModes { application_cursor: modes.application_cursor, application_keypad: modes.application_keypad };

@@ -25,6 +25,8 @@ pub(super) struct Viewers {
     /// For whose terminal the last picture was a frame, and of which size.
     framed: HashMap<u64, Size>,
     links_lost: u64,
+    /// Whether the program's alternate screen is shown.
+    pub(super) alternate: bool,
 }
 
 impl Viewers {
@@ -36,6 +38,7 @@ impl Viewers {
             took: HashMap::new(),
             framed: HashMap::new(),
             links_lost: 0,
+            alternate: false,
         }
     }
 

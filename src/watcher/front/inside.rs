@@ -221,17 +221,18 @@ impl Front {
         }
     }
 
-    /// There is nothing more to come: the status to end with, and what else the user should know. Said once.
-    pub(in crate::watcher) fn end(&mut self, status: u8, line: &str) {
+    /// There is nothing more to come: the status to end with, whether the alternate screen was left shown, and what else the user should
+    /// know. Said once.
+    pub(in crate::watcher) fn end(&mut self, status: u8, alternate: bool, line: &str) {
         if !std::mem::replace(&mut self.over, true) {
-            self.push(&ToFront::Ended(status, line.to_owned()));
+            self.push(&ToFront::Ended { status, alternate, line: line.to_owned() });
             self.flush();
         }
     }
 
     /// The user may leave.
-    pub(in crate::watcher) fn part(&mut self, name: &str) {
-        self.push(&ToFront::Detached(name.to_owned()));
+    pub(in crate::watcher) fn part(&mut self, alternate: bool, name: &str) {
+        self.push(&ToFront::Detached { alternate, name: name.to_owned() });
         self.flush();
     }
 

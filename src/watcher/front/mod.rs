@@ -39,10 +39,22 @@ enum ToFront {
     Picture,
     /// To be shown.
     Output(Bytes),
-    /// The process has ended for good: the status to end with, and what else the user should know, in a line, or nothing.
-    Ended(u8, String),
-    /// The user may leave: the name to come back by.
-    Detached(String),
+    /// The process has ended for good.
+    Ended {
+        /// The status to end with.
+        status: u8,
+        /// Whether it left its alternate screen shown.
+        alternate: bool,
+        /// What else the user should know, in a line, or nothing.
+        line: String,
+    },
+    /// The user may leave.
+    Detached {
+        /// Whether the program's alternate screen is shown.
+        alternate: bool,
+        /// The name to come back by.
+        name: String,
+    },
 }
 
 /// Bytes that are no frame of ours: the other end is not what it should be.
@@ -102,8 +114,10 @@ impl ToFront {
         match self {
             ToFront::Picture => frame(1, &[]),
             ToFront::Output(bytes) => frame(2, bytes),
-            ToFront::Ended(status, line) => frame(3, &[&[*status], line.as_bytes()].concat()),
-            ToFront::Detached(name) => frame(4, name.as_bytes()),
+            ToFront::Ended { status, alternate, line } => {
+                frame(3, &[&[*status, u8::from(*alternate)], line.as_bytes()].concat())
+            }
+            ToFront::Detached { alternate, name } => frame(4, &[&[u8::from(*alternate)], name.as_bytes()].concat()),
         }
     }
 
@@ -111,8 +125,14 @@ impl ToFront {
         match (what, &body[..]) {
             (1, []) => Ok(ToFront::Picture),
             (2, _) => Ok(ToFront::Output(body)),
-            (3, &[status, ref line @ ..]) => Ok(ToFront::Ended(status, String::from_utf8_lossy(line).into_owned())),
-            (4, name) => Ok(ToFront::Detached(String::from_utf8_lossy(name).into_owned())),
+            (3, &[status, alternate, ref line @ ..]) => Ok(ToFront::Ended {
+                status,
+                alternate: alternate != 0,
+                line: String::from_utf8_lossy(line).into_owned(),
+            }),
+            (4, &[alternate, ref name @ ..]) => {
+                Ok(ToFront::Detached { alternate: alternate != 0, name: String::from_utf8_lossy(name).into_owned() })
+            }
             _ => Err(Garbled),
         }
     }
@@ -141,7 +161,9 @@ mod tests {
             }
             assert_eq!(heard, said);
         }
-        for news in [ToFront::Picture, ToFront::Ended(7, "x".into()), ToFront::Detached("sh".into())] {
+        let ended = ToFront::Ended { status: 7, alternate: true, line: "x".into() };
+        let detached = ToFront::Detached { alternate: false, name: "sh".into() };
+        for news in [ToFront::Picture, ended, detached] {
             let mut inbox = BytesMut::from(&news.encode()[..]);
             let (what, body) = next_frame(&mut inbox).unwrap().unwrap();
             assert_eq!(ToFront::decode(what, body), Ok(news));

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use zerovisor_core::detach::DetachKeys;
 
 use super::{Garbled, ToFront, ToWatcher, next_frame};
-use crate::tty::{Console, ConsoleEvent, Ended, LEAVE, TYPED_MAX_BYTES, UserTerminal, notice};
+use crate::tty::{Console, ConsoleEvent, Ended, LEAVE, LEAVE_IN_PLACE, TYPED_MAX_BYTES, UserTerminal, notice};
 use crate::watcher::guard::{FrontSide, Outcome};
 
 /// Shown and not yet written to the user's terminal, in bytes; then the watcher is not read, and skips.
@@ -66,7 +66,7 @@ pub fn run(front: &mut FrontSide, keys: DetachKeys) -> io::Result<u8> {
             Ok(status)
         }
         Over::Detached(name) => {
-            notice(&format!("[{name} goes on; zvctl attach {name} returns to it]"));
+            notice(&format!("{name} goes on; zvctl attach {name} returns to it"));
             Ok(0)
         }
         Over::Gone => {
@@ -128,6 +128,14 @@ impl Outside {
         }
     }
 
+    /// What the program's main screen shows stays, as of any program; an alternate one does not.
+    fn leave_in_place(&mut self, alternate: bool, line: &str) {
+        if !alternate {
+            self.console.show(line.as_bytes());
+            self.console.leave_by(LEAVE_IN_PLACE);
+        }
+    }
+
     fn tell_guard(&mut self, signal: i32) {
         let signal = nix::sys::signal::Signal::try_from(signal).unwrap_or(nix::sys::signal::Signal::SIGTERM);
         if nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.guard), signal).is_err() {
@@ -163,8 +171,14 @@ impl Outside {
             match ToFront::decode(what, body)? {
                 ToFront::Picture => self.console.begin_picture(),
                 ToFront::Output(bytes) => self.console.show(&bytes),
-                ToFront::Ended(status, line) => self.over = Some(Over::Ended(status, line)),
-                ToFront::Detached(name) => self.over = Some(Over::Detached(name)),
+                ToFront::Ended { status, alternate, line } => {
+                    self.leave_in_place(alternate, "");
+                    self.over = Some(Over::Ended(status, line));
+                }
+                ToFront::Detached { alternate, name } => {
+                    self.leave_in_place(alternate, "\r\n");
+                    self.over = Some(Over::Detached(name));
+                }
             }
         }
         Ok(())

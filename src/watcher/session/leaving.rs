@@ -65,15 +65,13 @@ impl Session {
     /// Ends the user's console with the process, as soon as its end is recorded, or nobody is there to do it. True if that takes a while.
     fn tell_front(&mut self, status: u8) -> bool {
         let (recorded, endpoint) = (self.window.is_empty(), self.uplink.endpoint().to_string());
-        let linked = self.uplink.is_linked();
+        let (linked, alternate) = (self.uplink.is_linked(), self.viewers.alternate);
         let Some(front) = &mut self.viewers.front else { return false };
         if recorded {
-            front.end(status, "");
+            front.end(status, alternate, "");
         } else if !linked {
-            front.end(
-                status,
-                &format!("zvwatch: no zerovisor at {endpoint}: its end and its last output may go unrecorded"),
-            );
+            let unrecorded = format!("zvwatch: no zerovisor at {endpoint}: its end and last output may go unrecorded");
+            front.end(status, alternate, &unrecorded);
         }
         !front.is_sent()
     }

@@ -161,6 +161,7 @@ impl Session {
         };
         model.work();
         let (answers, seen) = (model.answers(), model.seen());
+        self.viewers.alternate = model.is_alternate();
         if let (false, Some(input)) = (answers.is_empty(), self.process.input()) {
             input.answer(answers);
             self.write_input();
@@ -244,7 +245,7 @@ impl Session {
         self.detached = true;
         let name = self.uplink.name().to_string();
         if let Some(front) = &mut self.viewers.front {
-            front.part(&name);
+            front.part(self.viewers.alternate, &name);
         }
     }
 
