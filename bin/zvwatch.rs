@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use zerovisor::watcher::cli::{self, Settings};
+use zerovisor::watcher::front::outside;
 use zerovisor::watcher::guard::{self, OWN_FAILURE, Role, WatcherSide};
 use zerovisor::watcher::say::say;
 use zerovisor::watcher::session;
@@ -14,12 +15,15 @@ fn main() -> ExitCode {
         Err(error) => return error.tell().into(),
     };
     // Before any thread, file or runtime exists: from here on this is up to three processes.
-    match guard::start(settings.spec.detached) {
+    match guard::start(settings.family()) {
         Ok(Role::Guard(guard)) => {
             drop(settings);
             guard.run().into()
         }
-        Ok(Role::Front(front)) => front.run().into(),
+        Ok(Role::Front(mut front)) => match settings.console {
+            Some(keys) => outside::run(&mut front, keys).unwrap_or_else(|error| failed(&error)).into(),
+            None => front.run().into(),
+        },
         Ok(Role::Watcher(side)) => watch(settings, side).unwrap_or_else(|error| failed(&error)).into(),
         Err(error) => failed(&error).into(),
     }

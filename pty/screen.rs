@@ -185,6 +185,11 @@ impl Screen {
         CursorAt { col: narrow(col), row: narrow(row), visible: self.emulator.has(TermMode::SHOW_CURSOR) }
     }
 
+    /// Whether the alternate screen is shown, as by an editor.
+    pub fn is_alternate(&self) -> bool {
+        self.emulator.is_alternate()
+    }
+
     /// The title that the program has set, without control characters.
     pub fn title(&self) -> Option<&str> {
         self.emulator.title.as_deref()

@@ -84,6 +84,15 @@ impl RawMode {
         });
     }
 
+    /// Another way to undo what the program set up.
+    pub(super) fn leave_by(&self, leave: &'static [u8]) {
+        with(&self.shared, |saved| {
+            if let Some(saved) = saved {
+                saved.leave = leave;
+            }
+        });
+    }
+
     /// Gives the terminal back; so does the drop.
     pub fn leave(self) {}
 }
@@ -117,7 +126,7 @@ fn give_back(shared: &Mutex<Option<Saved>>) {
     with(shared, |saved| {
         let Some(saved) = saved.take() else { return };
         let abort: &[u8] = if saved.cut { ABORT } else { b"" };
-        write_within(&saved.tty, &[abort, saved.leave, b"\r\n"].concat(), PATIENCE);
+        write_within(&saved.tty, &[abort, saved.leave].concat(), PATIENCE);
         if is_ours(&saved.tty) {
             let _ = tcflush(&saved.tty, FlushArg::TCIFLUSH);
             let _ = tcsetattr(&saved.tty, SetArg::TCSANOW, &saved.before);

@@ -1,5 +1,7 @@
 //! The command line of `zvwatch`, parsed once into what the rest works with.
 
+mod terminal;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -8,18 +10,24 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
+use zerovisor_core::detach::DetachKeys;
 use zerovisor_core::limits::{CgroupMode, Limits};
 use zerovisor_core::name::{Label, Labels, NameError, ProcessName};
 use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::signal::Signal;
+use zerovisor_core::size::Size;
 use zerovisor_core::spec::{ExitCodes, Leftovers, Spec, shown_command};
 use zerovisor_core::units::{Span, SpanRange};
+use zerovisor_core::viewers::SizePolicy;
+
+use terminal::{Switch, TerminalArgs};
 
 use super::env::{EnvError, Environment, Variable, read_file};
-use super::guard::OWN_FAILURE;
+use super::guard::{Family, OWN_FAILURE};
 use super::say::say;
 use super::sys;
 use crate::net::Endpoint;
+use crate::tty::UserTerminal;
 
 /// Longest working directory that travels, in bytes: as long as a path can be.
 const CWD_SHOWN_BYTES: usize = 4096;
@@ -87,6 +95,8 @@ pub struct Cli {
     /// What becomes of other processes it leaves when it ends
     #[arg(long, default_value = "stop", value_name = "WHAT")]
     leftovers: LeftoversArg,
+    #[command(flatten)]
+    terminal: TerminalArgs,
     /// The command and its arguments; without one, zvwatch waits for `zvctl start NAME -- CMD`
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -122,6 +132,12 @@ pub struct Settings {
     pub tee: bool,
     /// Forward our standard input.
     pub stdin: bool,
+    /// The user's terminal is given to it, until these keys are typed.
+    pub console: Option<DetachKeys>,
+    /// Whether it is kept what its terminal shows.
+    pub screen: bool,
+    /// Whose size its terminal takes.
+    pub size_policy: SizePolicy,
 }
 
 /// Why a command line is not carried out.
@@ -149,6 +165,17 @@ fn first_paragraph(error: &clap::Error) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let words: Vec<&str> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
     words.join(" ")
+}
+
+impl Settings {
+    /// Which processes it takes.
+    pub fn family(&self) -> Family {
+        match (&self.console, self.spec.detached) {
+            (Some(_), _) => Family::Console,
+            (None, true) => Family::Detached,
+            (None, false) => Family::Foreground,
+        }
+    }
 }
 
 impl CliError {
@@ -191,6 +218,9 @@ impl Cli {
         }
         variables.extend(self.env);
         let env = Environment::new(self.clear_env, variables);
+        // With -it on a terminal that one is given to the command; the size is all that is wanted of it here.
+        let interactive = self.terminal.pty && self.tee && self.stdin;
+        let user = interactive.then(UserTerminal::open).and_then(Result::ok).map(|terminal| terminal.size());
         let first = self.command.first().map(|word| word.to_string_lossy());
         let spec = Spec {
             name_given: self.name.is_some(),
@@ -210,12 +240,14 @@ impl Cli {
                 LeftoversArg::Wait => Leftovers::Wait,
             },
             detached: self.detach,
-            terminal: None,
+            terminal: self.terminal.pty.then(|| self.terminal.size.or(user).unwrap_or(Size::DEFAULT)),
             cgroup: CgroupMode::Auto,
             limits: Limits::default(),
         };
-        let Cli { endpoint, tee, stdin, command: argv, cwd, .. } = self;
-        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin })
+        let Cli { endpoint, tee, stdin, command: argv, cwd, terminal, .. } = self;
+        let TerminalArgs { screen, size_policy, detach_keys, .. } = terminal;
+        let (console, screen) = (user.map(|_| detach_keys), screen == Switch::On);
+        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy })
     }
 }
 

@@ -117,15 +117,21 @@ impl Environment {
         names
     }
 
-    /// The complete environment of a run; `ours` comes last and wins.
+    /// The complete environment of a run; `ours` comes last and wins. `term`: the kind of its terminal, if it has one; it asks that for its
+    /// size, which changes, and not these variables of another terminal's.
     pub fn of_run(
         &self,
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
         ours: impl IntoIterator<Item = (&'static str, String)>,
+        term: Option<OsString>,
     ) -> Vec<(OsString, OsString)> {
         let mut env: Vec<(OsString, OsString)> = Vec::new();
         if !self.clear {
             env.extend(inherited.into_iter().filter(|(name, _)| name != KEY));
+        }
+        if let Some(term) = term {
+            env.retain(|(name, _)| name != "COLUMNS" && name != "LINES");
+            set(&mut env, "TERM".into(), Some(term));
         }
         for Variable { name, value } in &self.variables {
             set(&mut env, name.clone(), value.clone());
@@ -158,18 +164,18 @@ mod tests {
     fn later_variables_win_and_our_key_never_passes() {
         let inherited = [("A", "1"), ("ZV_KEY", "secret"), ("ZV_RUN", "9")].map(|(k, v)| (k.into(), v.into()));
         let environment = Environment::new(false, vec![variable("A=2"), variable("B=x=y"), variable("B=")]);
-        let env = environment.of_run(inherited.clone(), [("ZV_RUN", "1".to_owned())]);
+        let env = environment.of_run(inherited.clone(), [("ZV_RUN", "1".to_owned())], None);
         assert_eq!(pairs(&env), ["A=2", "B=", "ZV_RUN=1"]);
         assert_eq!(environment.names(), ["A", "B"]);
         assert!(matches!(Variable::parse(OsStr::new("ZV_KEY")), Err(EnvError::Key)));
         assert!(Variable::parse(OsStr::new("=x")).is_err());
-        assert!(Environment::new(true, vec![]).of_run(inherited, []).is_empty());
+        assert!(Environment::new(true, vec![]).of_run(inherited, [], None).is_empty());
     }
 
     #[test]
     fn a_name_alone_passes_on_our_value_if_there_is_one() {
         let environment = Environment::new(true, vec![variable("PATH"), variable("ZV_SURELY_NOT_SET")]);
-        assert_eq!(environment.of_run([], []), [("PATH".into(), std::env::var_os("PATH").unwrap())]);
+        assert_eq!(environment.of_run([], [], None), [("PATH".into(), std::env::var_os("PATH").unwrap())]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The family: `zvwatch` = \[front →\] guard → watcher → run.
 //!
 //! ```text
-//! foreground   user's process = guard ──fork── watcher ──spawn── run
-//! detached     user's process = front ──fork── guard (own session) ──fork── watcher ──spawn── run
+//! foreground            user's process = guard ──fork── watcher ──spawn── run
+//! detached, on console  user's process = front ──fork── guard (own session) ──fork── watcher ──spawn── run
 //! ```
 //!
 //! The guard is the process that must not die, so it has the least in it: one thread, no runtime, a loop on
@@ -65,30 +65,49 @@ pub enum Role {
     Guard(GuardSide),
     /// The watcher proper.
     Watcher(WatcherSide),
-    /// The process the user started with `-d`: call [`FrontSide::run`] and exit with what it returns.
+    /// The process the user started with `-d` or with a console: call [`FrontSide::run`], or give it the console, and exit with the status.
     Front(FrontSide),
+}
+
+/// Which processes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Guard and watcher; the user's process is the guard.
+    Foreground,
+    /// A front that ends once the run has begun.
+    Detached,
+    /// A front that stays with the user's terminal.
+    Console,
 }
 
 /// Splits this process into the family. Call it before any thread or runtime exists and before any file is opened
 /// (the guard closes all but its own), and let the roles return up to main: each is a process of its own from here on.
-pub fn start(detach: bool) -> io::Result<Role> {
-    if !detach {
-        return split(None);
+pub fn start(family: Family) -> io::Result<Role> {
+    if family == Family::Foreground {
+        return split(None, None);
     }
     let (read, write) = io::pipe()?;
+    let (outside, inside) = match family {
+        Family::Console => {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let (outside, inside) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+            (Some(outside), Some(inside))
+        }
+        Family::Foreground | Family::Detached => (None, None),
+    };
     match sys::fork()? {
-        Some(_guard) => Ok(Role::Front(FrontSide { report: read })),
+        Some(guard) => Ok(Role::Front(FrontSide { report: read, guard, console: outside })),
         None => {
-            drop(read);
+            drop((read, outside));
             // Cannot fail: a process just forked leads no group.
             nix::unistd::setsid()?;
-            split(Some(write.into()))
+            split(Some(write.into()), inside)
         }
     }
 }
 
 /// Forks the watcher.
-fn split(report: Option<OwnedFd>) -> io::Result<Role> {
+fn split(report: Option<OwnedFd>, console: Option<OwnedFd>) -> io::Result<Role> {
     let forwarded: Vec<i32> =
         FORWARDED.into_iter().filter(|s| !(IGNORABLE.contains(s) && sys::is_ignored(*s))).collect();
     let mut heard = forwarded.clone();
@@ -103,7 +122,7 @@ fn split(report: Option<OwnedFd>) -> io::Result<Role> {
     let detached = report.is_some();
     match sys::fork()? {
         Some(watcher) => {
-            drop((watchers, report));
+            drop((watchers, report, console));
             guards_files(&null, detached)?;
             drop(null);
             Ok(Role::Guard(GuardSide::new(watcher, tree, heard, guards)?))
@@ -112,7 +131,7 @@ fn split(report: Option<OwnedFd>) -> io::Result<Role> {
             drop(guards);
             watchers_state(&null, detached, &forwarded, mask)?;
             let report = report.map(|pipe| Report { pipe, null: null.into() });
-            Ok(Role::Watcher(WatcherSide { control: watchers, report, tree: Tree::adopt()? }))
+            Ok(Role::Watcher(WatcherSide { control: watchers, report, console, tree: Tree::adopt()? }))
         }
     }
 }
@@ -233,6 +252,8 @@ pub enum Control {
 pub struct WatcherSide {
     control: OwnedFd,
     report: Option<Report>,
+    /// The way to the front that has the user's terminal.
+    console: Option<OwnedFd>,
     /// The tree of the run, of which this process is the subreaper.
     pub tree: Tree,
 }
@@ -261,6 +282,11 @@ impl WatcherSide {
                 Err(e) => Err(e.into()),
             };
         }
+    }
+
+    /// The way to the front that has the user's terminal, if there is one; once.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
     }
 
     /// Whether a front is waiting for a report.
@@ -295,10 +321,12 @@ impl WatcherSide {
     }
 }
 
-/// The half of the process the user started with `-d`.
+/// The half of the process the user started with `-d` or with a console.
 #[derive(Debug)]
 pub struct FrontSide {
     report: PipeReader,
+    guard: i32,
+    console: Option<OwnedFd>,
 }
 
 /// How a detached start came out.
@@ -315,9 +343,23 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Tells a failure on stderr; the exit status for this process.
+    pub fn tell(self) -> u8 {
+        match self {
+            Outcome::Started => 0,
+            Outcome::Failed { code, message } => {
+                let mut stderr = io::stderr();
+                let _nobody = writeln!(stderr, "zvwatch: {message}");
+                code
+            }
+        }
+    }
+}
+
 impl FrontSide {
     /// Waits for the report. Guard and watcher both gone without one is a failure too.
-    pub fn wait(mut self) -> Outcome {
+    pub fn wait(&mut self) -> Outcome {
         let mut bytes = [0; 2];
         let died = || Outcome::Failed {
             code: OWN_FAILURE,
@@ -336,15 +378,30 @@ impl FrontSide {
         Outcome::Failed { code: bytes[1], message: String::from_utf8_lossy(&message).into_owned() }
     }
 
-    /// Waits, tells a failure on stderr and returns the exit status for this process.
-    pub fn run(self) -> u8 {
-        match self.wait() {
-            Outcome::Started => 0,
-            Outcome::Failed { code, message } => {
-                let mut stderr = io::stderr();
-                let _nobody = writeln!(stderr, "zvwatch: {message}");
-                code
+    /// The guard's pid.
+    pub fn guard(&self) -> i32 {
+        self.guard
+    }
+
+    /// The way to the watcher, if this front has the user's terminal; once.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Waits until the guard has ended; the status that tells how.
+    pub fn wait_for_guard(&self) -> u8 {
+        let guard = nix::unistd::Pid::from_raw(self.guard);
+        loop {
+            match nix::sys::wait::waitpid(guard, None) {
+                Ok(nix::sys::wait::WaitStatus::Exited(_, code)) => return u8::try_from(code).unwrap_or(OWN_FAILURE),
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) => return OWN_FAILURE,
             }
         }
+    }
+
+    /// Waits, tells a failure on stderr and returns the exit status for this process.
+    pub fn run(&mut self) -> u8 {
+        self.wait().tell()
     }
 }

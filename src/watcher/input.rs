@@ -1,4 +1,4 @@
-//! The standard input of a run: a bounded queue before a pipe that is never waited for.
+//! What a run reads: a bounded queue before a pipe or a terminal that is never waited for.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 
 use bytes::{Buf, Bytes};
 use tokio::net::unix::pipe;
+use zerovisor_core::wire::TYPED_WINDOW_BYTES;
+use zerovisor_pty::Writer;
 
-/// The most input that waits for a program to read it, in bytes; more is refused.
+/// The most input that waits for a program to read it, in bytes; more is refused. What viewers type does not count: each has a window.
 pub(super) const INPUT_QUEUE_BYTES: usize = 1 << 20;
 /// Input of the console is taken only while less than this waits, in bytes: a program that does not read makes it wait.
 const CONSOLE_BELOW_BYTES: usize = 64 << 10;
@@ -21,26 +23,70 @@ pub(super) enum InputDenial {
     /// It was closed by us or by the program.
     #[error("its input is closed")]
     Closed,
+    /// A viewer types faster than it may.
+    #[error("{TYPED_WINDOW_BYTES} bytes at most may be typed ahead")]
+    Window,
+}
+
+/// Where input goes.
+#[derive(Debug)]
+enum Sink {
+    Pipe(pipe::Sender),
+    Terminal(Writer),
+}
+
+impl Sink {
+    async fn writable(&self) {
+        // An error is told by the write.
+        match self {
+            Sink::Pipe(pipe) => drop(pipe.writable().await),
+            Sink::Terminal(writer) => drop(writer.writable().await),
+        }
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sink::Pipe(pipe) => pipe.try_write(bytes),
+            Sink::Terminal(writer) => writer.try_write(bytes),
+        }
+    }
+}
+
+/// Some input, and the viewer who typed it, if one did.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    viewer: Option<u64>,
 }
 
 /// The input of one run.
 #[derive(Debug)]
 pub(super) struct Input {
-    pipe: Option<pipe::Sender>,
-    queue: VecDeque<Bytes>,
+    sink: Option<Sink>,
+    queue: VecDeque<Chunk>,
     waiting: usize,
     ending: bool,
     written: u64,
+    /// What the program's terminal has taken of what viewers typed, and they have not been told of.
+    taken: Vec<(u64, u64)>,
 }
 
 impl Input {
     /// Takes over the writing end of a pipe, which must be non-blocking.
-    pub(super) fn new(pipe: OwnedFd) -> io::Result<Input> {
-        let pipe = Some(pipe::Sender::from_owned_fd(pipe)?);
-        Ok(Input { pipe, queue: VecDeque::new(), waiting: 0, ending: false, written: 0 })
+    pub(super) fn pipe(pipe: OwnedFd) -> io::Result<Input> {
+        Ok(Input::new(Sink::Pipe(pipe::Sender::from_owned_fd(pipe)?)))
     }
 
-    /// Bytes the pipe has taken.
+    /// Takes over the writing half of a terminal.
+    pub(super) fn terminal(writer: Writer) -> Input {
+        Input::new(Sink::Terminal(writer))
+    }
+
+    fn new(sink: Sink) -> Input {
+        Input { sink: Some(sink), queue: VecDeque::new(), waiting: 0, ending: false, written: 0, taken: Vec::new() }
+    }
+
+    /// Bytes the program's end has taken.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
@@ -52,48 +98,79 @@ impl Input {
 
     /// Whether nothing more can be offered.
     pub(super) fn is_ending(&self) -> bool {
-        self.pipe.is_none() || self.ending
+        self.sink.is_none() || self.ending
     }
 
-    /// Queues input, and its end behind it.
+    /// Queues input, and behind it the end of a pipe; a terminal has none.
     ///
     /// # Errors
     /// Nothing was taken.
     pub(super) fn offer(&mut self, bytes: Bytes, eof: bool) -> Result<(), InputDenial> {
-        if self.pipe.is_none() || self.ending {
+        if self.is_ending() {
             return Err(InputDenial::Closed);
         }
         if self.waiting + bytes.len() > INPUT_QUEUE_BYTES {
             return Err(InputDenial::Full(self.waiting));
         }
-        self.waiting += bytes.len();
-        self.ending = eof;
-        if !bytes.is_empty() {
-            self.queue.push_back(bytes);
-        }
+        self.ending = eof && matches!(self.sink, Some(Sink::Pipe(_)));
+        self.push(bytes, None);
         Ok(())
+    }
+
+    /// Queues what a viewer typed.
+    ///
+    /// # Errors
+    /// It is more than the viewer's window; nothing was taken.
+    pub(super) fn type_in(&mut self, viewer: u64, bytes: Bytes) -> Result<(), InputDenial> {
+        if self.is_ending() {
+            return Err(InputDenial::Closed);
+        }
+        let own = self.queue.iter().filter(|chunk| chunk.viewer == Some(viewer));
+        let ahead = own.map(|chunk| chunk.bytes.len()).sum::<usize>() + bytes.len();
+        if ahead as u64 > TYPED_WINDOW_BYTES {
+            return Err(InputDenial::Window);
+        }
+        self.push(bytes, Some(viewer));
+        Ok(())
+    }
+
+    /// Answers of the terminal itself, which were asked for by the program.
+    pub(super) fn answer(&mut self, bytes: Bytes) {
+        // One that asks without end and never reads gets no more answers than the queue holds.
+        let _full = self.offer(bytes, false);
+    }
+
+    fn push(&mut self, bytes: Bytes, viewer: Option<u64>) {
+        if !bytes.is_empty() {
+            if viewer.is_none() {
+                self.waiting += bytes.len();
+            }
+            self.queue.push_back(Chunk { bytes, viewer });
+        }
     }
 
     /// Waits until something can be written or the end can be made; for ever if there is nothing to do. Cancel-safe: it writes nothing.
     pub(super) async fn writable(&self) {
-        match &self.pipe {
+        match &self.sink {
             Some(_) if self.queue.is_empty() && self.ending => {}
-            // An error is told by the write.
-            Some(pipe) if !self.queue.is_empty() => drop(pipe.writable().await),
+            Some(sink) if !self.queue.is_empty() => sink.writable().await,
             Some(_) | None => std::future::pending().await,
         }
     }
 
     /// Writes what goes. True when this closed the input.
     pub(super) fn write(&mut self) -> bool {
-        let Some(pipe) = &self.pipe else { return false };
+        let Some(sink) = &mut self.sink else { return false };
         while let Some(first) = self.queue.front_mut() {
-            match pipe.try_write(first) {
+            match sink.try_write(&first.bytes) {
                 Ok(bytes) => {
-                    first.advance(bytes);
-                    self.waiting -= bytes;
+                    first.bytes.advance(bytes);
                     self.written += bytes as u64;
-                    if first.is_empty() {
+                    match first.viewer {
+                        None => self.waiting -= bytes,
+                        Some(viewer) => tell(&mut self.taken, viewer, bytes as u64),
+                    }
+                    if first.bytes.is_empty() {
                         self.queue.pop_front();
                     }
                 }
@@ -105,9 +182,21 @@ impl Input {
         self.ending && self.close()
     }
 
+    /// What was taken of what viewers typed since this was last asked: viewer and bytes.
+    pub(super) fn taken(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.taken)
+    }
+
     fn close(&mut self) -> bool {
         self.queue = VecDeque::new();
         self.waiting = 0;
-        self.pipe.take().is_some()
+        self.sink.take().is_some()
+    }
+}
+
+fn tell(taken: &mut Vec<(u64, u64)>, viewer: u64, bytes: u64) {
+    match taken.iter_mut().find(|(who, _)| *who == viewer) {
+        Some((_, sum)) => *sum += bytes,
+        None => taken.push((viewer, bytes)),
     }
 }

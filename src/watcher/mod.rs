@@ -9,8 +9,10 @@ pub mod cli;
 mod clock;
 mod console;
 pub mod env;
+pub mod front;
 pub mod guard;
 mod input;
+mod model;
 pub mod pipes;
 mod process;
 mod pump;
@@ -20,8 +22,10 @@ pub mod spawn;
 mod spawn_error;
 mod streams;
 mod sys;
+mod terminal;
 pub mod tree;
 mod uplink;
+mod viewers;
 
 #[cfg(test)]
 mod tests;

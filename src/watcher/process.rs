@@ -12,6 +12,7 @@ use zerovisor_core::id::Id;
 use zerovisor_core::lifecycle::{Action, Lifecycle, MainEnded, Order, Verdict};
 use zerovisor_core::record::Kind;
 use zerovisor_core::signal::Signal;
+use zerovisor_core::size::Size;
 use zerovisor_core::units::micros;
 use zerovisor_core::window::Window;
 
@@ -22,13 +23,17 @@ use super::input::Input;
 use super::pump::Took;
 use super::say::say;
 use super::spawn::{Class, Program, SpawnError, Surroundings, prepare, spawn};
-use super::streams::Streams;
+use super::streams::{Setup, Streams};
+use super::terminal::Terminal;
 use super::tree::{self, Ended, Who};
 
 /// What the kill of a tree may have missed is looked for again so soon, should no end of a child tell sooner.
 const KILL_AGAIN: Duration = Duration::from_millis(50);
 /// The longest message that is recorded, in bytes: a PATH in it can be of any length.
 const MESSAGE_MAX_BYTES: usize = 1024;
+
+/// The kind of terminal that the screen is a model of, and that most programs know.
+const TERM: &str = "xterm-256color";
 
 /// What to run.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(super) struct Command {
     pub(super) env: Environment,
     /// Its working directory, if not ours.
     pub(super) cwd: Option<PathBuf>,
+    /// Its terminal; none: it gets pipes.
+    pub(super) terminal: Option<Setup>,
 }
 
 /// Where a run finds itself, in its environment.
@@ -89,6 +96,11 @@ impl Process {
         &mut self.side
     }
 
+    /// The user's console let go of it.
+    pub(super) fn detach(&mut self) {
+        self.life.detach();
+    }
+
     /// Where it stands.
     pub(super) fn life(&self) -> &Lifecycle {
         &self.life
@@ -102,6 +114,41 @@ impl Process {
     /// The input of the present run.
     pub(super) fn input(&mut self) -> Option<&mut Input> {
         self.run.as_mut().map(|run| run.streams.input())
+    }
+
+    /// The streams of the present run.
+    pub(super) fn streams(&mut self) -> Option<&mut Streams> {
+        self.run.as_mut().map(|run| &mut run.streams)
+    }
+
+    /// The terminal of the present run, if it has one.
+    pub(super) fn terminal(&mut self) -> Option<&mut Terminal> {
+        self.streams().and_then(Streams::terminal)
+    }
+
+    /// The size the next run's terminal begins with.
+    pub(super) fn set_terminal_size(&mut self, size: Size) {
+        if let Some(setup) = &mut self.command.terminal {
+            setup.size = size;
+        }
+    }
+
+    /// Whether runs get a terminal, and whether it is kept what it shows.
+    pub(super) fn setup(&self) -> Option<Setup> {
+        self.command.terminal
+    }
+
+    /// Bytes of output that may be read now.
+    pub(super) fn output_room(&self) -> usize {
+        self.run.as_ref().map_or(usize::MAX, |run| run.streams.room())
+    }
+
+    /// Waits until the screen has caught up, if it is behind. Cancel-safe: it takes nothing.
+    pub(super) async fn screen_back(&self) {
+        match &self.run {
+            Some(run) => run.streams.screen_back().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Number of the present run.
@@ -305,14 +352,16 @@ impl Process {
     }
 
     fn try_spawn(&self, number: u32, here: &Whereabouts) -> Result<(Run, i32), SpawnError> {
-        let Command { argv, env, cwd } = &self.command;
+        let Command { argv, env, cwd, .. } = &self.command;
         let mut ours =
             vec![("ZV_ID", here.id.to_string()), ("ZV_NAME", here.name.clone()), ("ZV_RUN", number.to_string())];
         ours.extend(here.node.clone().map(|node| ("ZV_NODE", node)));
-        let program = Program { argv: argv.clone(), env: env.of_run(std::env::vars_os(), ours), cwd: cwd.clone() };
+        let env = env.of_run(std::env::vars_os(), ours, self.command.terminal.map(term));
+        let program = Program { argv: argv.clone(), env, cwd: cwd.clone() };
         let prepared = prepare(&program)?;
-        let (child, streams) = Streams::open()?;
-        let child = spawn(&prepared, child, &Surroundings::default())?;
+        let (child, streams) = Streams::open(self.command.terminal)?;
+        let surroundings = Surroundings { terminal: self.command.terminal.is_some(), ..Surroundings::default() };
+        let child = spawn(&prepared, child, &surroundings)?;
         let usage = Usage::default();
         Ok((Run { number, pidfd: child.pidfd, main_ended: false, streams, usage }, child.pid))
     }
@@ -330,6 +379,12 @@ impl Process {
             say(message);
         }
     }
+}
+
+/// The kind of terminal a program is told it has: with the user's own console that one's.
+fn term(setup: Setup) -> OsString {
+    let users = if setup.console { std::env::var_os("TERM").filter(|term| !term.is_empty()) } else { None };
+    users.unwrap_or_else(|| TERM.into())
 }
 
 fn failure(error: &SpawnError) -> SpawnFailure {

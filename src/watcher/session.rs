@@ -9,6 +9,7 @@
 mod leaving;
 mod orders;
 mod signals;
+mod viewers;
 
 use std::io;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
 use zerovisor_core::lifecycle::{Lifecycle, Order};
 use zerovisor_core::record::{Kind, OUTPUT_MAX_BYTES};
+use zerovisor_core::size::Size;
 use zerovisor_core::stats::{Placement, Rung};
 use zerovisor_core::window::{HELD_MAX_BYTES, Window};
 use zerovisor_core::wire::WatcherHello;
@@ -31,12 +33,15 @@ use leaving::ABANDONED;
 use super::cli::Settings;
 use super::clock;
 use super::console::{Tee, Typed};
+use super::front::inside::Front;
 use super::guard::WatcherSide;
 use super::input::Input;
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
+use super::streams::Setup;
 use super::sys;
 use super::uplink::{Arrival, Uplink};
+use super::viewers::Viewers;
 use crate::host::Host;
 
 /// How long the child waits in write(2) before a full window while there is no zerovisor; then the oldest output is dropped, and a gap
@@ -58,6 +63,10 @@ enum Event {
     Typed(Option<Bytes>),
     /// The console took some of the copy.
     Teed,
+    /// The user's own terminal takes or types something.
+    Front,
+    /// The screen has caught up.
+    Screen,
     /// From the zerovisor.
     Uplink(Arrival),
     /// A deadline has passed.
@@ -75,6 +84,7 @@ struct Session {
     control: AsyncFd<std::os::fd::OwnedFd>,
     typed: Option<Typed>,
     tee: Option<Tee>,
+    viewers: Viewers,
     timer: Pin<Box<Sleep>>,
     begun: bool,
     /// Whether the heap may have many free pages, as after the start.
@@ -108,14 +118,19 @@ pub async fn run(settings: Settings, side: WatcherSide) -> io::Result<u8> {
 }
 
 impl Session {
-    fn new(settings: Settings, side: WatcherSide) -> io::Result<Session> {
-        let Settings { endpoint, spec, argv, env, cwd, tee, stdin } = settings;
+    fn new(settings: Settings, mut side: WatcherSide) -> io::Result<Session> {
+        let Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy } = settings;
         sys::one_heap();
         let pid = std::process::id();
         let id = Id::from_random(clock::random()?);
         let seed = u64::from_ne_bytes(clock::random()?);
         let life = Lifecycle::new(&spec, seed);
         let control = side.control_fd().try_clone_to_owned()?;
+        let terminal = spec.terminal.map(|size| Setup { size, screen, console: console.is_some() });
+        let mut viewers = Viewers::new(size_policy, spec.terminal.unwrap_or(Size::DEFAULT));
+        if let Some(socket) = side.take_console() {
+            viewers.seat(Front::new(socket, viewers.rules.size())?);
+        }
         let (detached, created_at) = (spec.detached, clock::timestamp());
         let hello = WatcherHello {
             id,
@@ -130,15 +145,16 @@ impl Session {
             spec,
         };
         Ok(Session {
-            process: Process::new(life, side, Command { argv, env, cwd }),
+            process: Process::new(life, side, Command { argv, env, cwd, terminal }),
             window: Window::default(),
             uplink: Uplink::new(endpoint, hello, seed),
             id,
             detached,
             children: signal(SignalKind::child())?,
             control: sys::watch_readable(control).map_err(|(_, error)| error)?,
-            typed: stdin.then(Typed::start).transpose()?,
-            tee: tee.then(Tee::start).transpose()?,
+            viewers,
+            typed: (stdin && console.is_none()).then(Typed::start).transpose()?,
+            tee: (tee && console.is_none()).then(Tee::start).transpose()?,
             timer: Box::pin(sleep_until((Instant::now() + ABANDONED).into())),
             begun: false,
             untidy: true,
@@ -159,8 +175,8 @@ impl Session {
         {
             self.timer.as_mut().reset(at);
         }
-        let may_type = self.process.input().is_some_and(|input| input.has_room());
-        let Session { process, uplink, children, control, typed, tee, timer, .. } = self;
+        let may_type = self.may_type();
+        let Session { process, uplink, children, control, typed, tee, viewers, timer, .. } = self;
         tokio::select! {
             biased;
             Some(()) = children.recv() => Event::Children,
@@ -168,6 +184,8 @@ impl Session {
             arrival = uplink.wait() => Event::Uplink(arrival),
             () = timer.as_mut(), if deadline.is_some() => Event::Timer,
             () = process.input_ready() => Event::Input,
+            () = fronted(viewers.front.as_ref(), may_type) => Event::Front,
+            () = process.screen_back() => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
             chunk = next_typed(typed.as_mut()), if may_type => Event::Typed(chunk),
             kind = process.output_ready(), if room => Event::Output(kind),
@@ -177,7 +195,12 @@ impl Session {
     /// Bytes of output that may be taken now.
     fn room(&self) -> usize {
         let tee = self.tee.as_ref().map_or(usize::MAX, Tee::room);
-        self.window.room().min(tee).min(OUTPUT_MAX_BYTES)
+        self.window.room().min(tee).min(self.process.output_room()).min(OUTPUT_MAX_BYTES)
+    }
+
+    /// Whether the console's user may type more: a program that does not read makes it wait.
+    fn may_type(&mut self) -> bool {
+        self.process.input().is_none_or(|input| input.has_room())
     }
 
     /// Whether a restart has to wait: facts are never dropped, so a process that fails fast must not outrun whoever takes them.
@@ -189,10 +212,19 @@ impl Session {
         let drop_at = self.full_since.filter(|_| self.window.room() == 0).map(|since| since + OFFLINE_WAIT);
         // While the console has not taken all, its taking more is what is waited for.
         let patience = self.patience().filter(|_| self.tee.as_ref().is_none_or(Tee::is_empty));
-        [self.process.deadline(self.hold()), self.uplink.deadline(), drop_at, patience, self.abandoned_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let frame_at = self.viewers.front.as_ref().and_then(Front::deadline);
+        [
+            frame_at,
+            self.front_by(),
+            self.process.deadline(self.hold()),
+            self.uplink.deadline(),
+            drop_at,
+            patience,
+            self.abandoned_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     async fn on_event(&mut self, event: Event) -> Option<u8> {
@@ -206,7 +238,8 @@ impl Session {
             }
             Event::Input => self.write_input(),
             Event::Typed(chunk) => self.on_typed(chunk),
-            Event::Teed => {}
+            Event::Teed | Event::Screen => {}
+            Event::Front => self.on_front(),
             Event::Uplink(arrival) => {
                 let state = self.process.life().state();
                 let word = self.uplink.on_arrival(arrival, &mut self.window, state).await;
@@ -253,6 +286,10 @@ impl Session {
             if let Some(tee) = &self.tee {
                 tee.put(kind, bytes.clone());
             }
+            let size = self.viewers.rules.size();
+            if let Some(front) = &mut self.viewers.front {
+                front.show(bytes, size, Instant::now());
+            }
             self.window.push_output(clock::timestamp(), self.process.life().run(), kind, bytes.clone());
         }
         took
@@ -288,6 +325,8 @@ impl Session {
         } else if self.window.room() == 0 {
             self.full_since.get_or_insert_with(Instant::now);
         }
+        // Behind the records: whoever waits for an echo waits for nothing else.
+        self.settle_viewers().await;
         if self.process.life().is_leaving() { self.leave().await } else { None }
     }
 
@@ -304,7 +343,11 @@ impl Session {
             name: self.uplink.name().to_string(),
             node: self.uplink.node().map(ToString::to_string),
         };
+        let run = self.process.run_number();
         self.process.advance(&mut self.window, &here);
+        if run.is_some() && self.process.run_number() != run {
+            self.on_run_over();
+        }
         let life = self.process.life();
         if self.begun && self.interrupted > 0 && !life.is_leaving() && !life.state().has_run() {
             self.process.on_order(Order::Remove { force: false });
@@ -328,6 +371,14 @@ async fn readable(control: &AsyncFd<std::os::fd::OwnedFd>) {
 async fn teed(tee: Option<&Tee>) {
     match tee {
         Some(tee) => tee.moved().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Cancel-safe, as [`Front::ready`] is.
+async fn fronted(front: Option<&Front>, may_type: bool) {
+    match front {
+        Some(front) => front.ready(may_type).await,
         None => std::future::pending().await,
     }
 }

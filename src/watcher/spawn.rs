@@ -4,7 +4,7 @@
 //! exec does nothing but system calls, in this order:
 //!
 //! ```text
-//! clone3 (pidfd) → setsid → stdio to 0, 1, 2 → every other descriptor closed → limits → chdir
+//! clone3 (pidfd) → setsid → stdio to 0, 1, 2 → controlling terminal → every other descriptor closed → limits → chdir
 //!   → signals to default, none blocked → parent-death signal, parent still there? → exec of each candidate
 //! ```
 //!
@@ -74,6 +74,8 @@ impl OpenFiles {
 pub struct Surroundings {
     /// The limit to restore; inherited if `None`.
     pub open_files: Option<OpenFiles>,
+    /// Whether its standard streams are a terminal, which becomes its controlling one.
+    pub terminal: bool,
 }
 
 /// A program ready to be started, any number of times.
@@ -214,6 +216,9 @@ fn enter(plan: &Plan<'_>) -> Result<(), Failure> {
     for (place, file) in (0..).zip(&plan.stdio) {
         child::dup_to(file.as_fd(), place).map_err(at(Stage::Stdio))?;
     }
+    if plan.surroundings.terminal {
+        child::take_terminal().map_err(at(Stage::Control))?;
+    }
     let report = plan.report.as_raw_fd();
     // The report's descriptor closes itself at exec; nothing else but 0, 1 and 2 is the child's own.
     child::close_range(3, report.unsigned_abs() - 1, plan.open_files_max).map_err(at(Stage::Close))?;
@@ -285,7 +290,9 @@ impl Failure {
             | Stage::Close
             | Stage::Limit
             | Stage::Signals
-            | Stage::DeathSignal => SpawnError::own(self.stage, &source, Path::new(&prepared.candidates.name)),
+            | Stage::DeathSignal
+            | Stage::Terminal
+            | Stage::Control => SpawnError::own(self.stage, &source, Path::new(&prepared.candidates.name)),
         }
     }
 }

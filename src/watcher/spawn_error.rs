@@ -37,10 +37,14 @@ pub enum Stage {
     DeathSignal,
     /// Becoming the program.
     Exec,
+    /// Opening its terminal.
+    Terminal,
+    /// Making that its controlling terminal.
+    Control,
 }
 
 impl Stage {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Prepare,
         Self::Pipe,
         Self::Clone,
@@ -52,6 +56,8 @@ impl Stage {
         Self::Signals,
         Self::DeathSignal,
         Self::Exec,
+        Self::Terminal,
+        Self::Control,
     ];
 
     /// The stage that a child named by its number.
@@ -246,6 +252,8 @@ impl SpawnError {
             Stage::Signals => "reset the signals of",
             Stage::DeathSignal => "tie to its watcher the life of",
             Stage::Exec => "run",
+            Stage::Terminal => "open a terminal for",
+            Stage::Control => "give its terminal to",
         };
         let hint = match self.errno {
             libc::EAGAIN => "raise the limit of processes (ulimit -u, pids cgroup) or end some",

@@ -1,36 +1,66 @@
-//! What a run reads and writes: its outputs and its input, as one.
+//! What a run reads and writes, on pipes or on a terminal: its outputs and its input, as one.
 
 use std::path::Path;
 use std::time::Instant;
 
+use bytes::Bytes;
 use zerovisor_core::record::Kind;
+use zerovisor_core::size::Size;
 
-use super::input::Input;
+use super::input::{Input, InputDenial};
 use super::pipes::{self, Stdin};
 use super::pump::{Pump, Took};
 use super::spawn::{SpawnError, Stage, Stdio};
+use super::terminal::Terminal;
 
 /// The watcher's ends of a run's standard streams.
 #[derive(Debug)]
 pub(super) struct Streams {
-    stdout: Pump,
-    stderr: Pump,
+    outputs: Outputs,
     input: Input,
 }
 
+/// What terminal a run gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    /// The size it begins with.
+    pub(super) size: Size,
+    /// Whether it is kept what it shows.
+    pub(super) screen: bool,
+    /// Whether the user's own terminal is the first to show it.
+    pub(super) console: bool,
+}
+
+#[derive(Debug)]
+enum Outputs {
+    Pipes { stdout: Pump, stderr: Pump },
+    Terminal(Box<Terminal>),
+}
+
 impl Streams {
-    /// Makes the streams of one run: the child's ends and ours.
+    /// Makes the streams of one run: the child's ends and ours. With a size they are a terminal.
     ///
     /// # Errors
     /// No descriptors, most likely.
-    pub(super) fn open() -> Result<(Stdio, Streams), SpawnError> {
+    pub(super) fn open(terminal: Option<Setup>) -> Result<(Stdio, Streams), SpawnError> {
+        match terminal {
+            Some(Setup { size, screen, .. }) => {
+                let (child, terminal, writer) = Terminal::open(size, screen)?;
+                let outputs = Outputs::Terminal(Box::new(terminal));
+                Ok((child, Streams { outputs, input: Input::terminal(writer) }))
+            }
+            None => Streams::pipes(),
+        }
+    }
+
+    fn pipes() -> Result<(Stdio, Streams), SpawnError> {
         let (child, ends) = pipes::stdio(Stdin::Pipe)?;
         let own = |error| SpawnError::own(Stage::Pipe, &error, Path::new("the child"));
         let closed = || std::io::Error::from_raw_os_error(nix::errno::Errno::EBADF as i32);
         let stdout = Pump::new(Kind::Stdout, ends.stdout).map_err(own)?;
         let stderr = Pump::new(Kind::Stderr, ends.stderr).map_err(own)?;
-        let input = ends.stdin.ok_or_else(closed).and_then(Input::new).map_err(own)?;
-        Ok((child, Streams { stdout, stderr, input }))
+        let input = ends.stdin.ok_or_else(closed).and_then(Input::pipe).map_err(own)?;
+        Ok((child, Streams { outputs: Outputs::Pipes { stdout, stderr }, input }))
     }
 
     /// The input.
@@ -38,27 +68,84 @@ impl Streams {
         &mut self.input
     }
 
+    /// The terminal, if it is one.
+    pub(super) fn terminal(&mut self) -> Option<&mut Terminal> {
+        match &mut self.outputs {
+            Outputs::Terminal(terminal) => Some(terminal),
+            Outputs::Pipes { .. } => None,
+        }
+    }
+
+    /// Bytes of output that may be read now.
+    pub(super) fn room(&self) -> usize {
+        match &self.outputs {
+            Outputs::Pipes { .. } => usize::MAX,
+            Outputs::Terminal(terminal) => terminal.room(),
+        }
+    }
+
+    /// Waits until the screen has caught up, if it is behind. Cancel-safe: it takes nothing.
+    pub(super) async fn screen_back(&self) {
+        match &self.outputs {
+            Outputs::Pipes { .. } => std::future::pending().await,
+            Outputs::Terminal(terminal) => terminal.screen_back().await,
+        }
+    }
+
+    /// Queues input from outside, and its end: on a terminal that is what a user would type.
+    ///
+    /// # Errors
+    /// Nothing was taken.
+    pub(super) fn offer(&mut self, bytes: Bytes, eof: bool) -> Result<(), InputDenial> {
+        let end = match &self.outputs {
+            Outputs::Terminal(terminal) if eof => terminal.end_of_file_byte(),
+            Outputs::Terminal(_) | Outputs::Pipes { .. } => None,
+        };
+        let bytes = match end {
+            Some(byte) => [&bytes[..], &[byte]].concat().into(),
+            None => bytes,
+        };
+        self.input.offer(bytes, eof)
+    }
+
     /// When [`Streams::on_timer`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.stdout.nap_until(), self.stderr.nap_until()].into_iter().flatten().min()
+        match &self.outputs {
+            Outputs::Pipes { stdout, stderr } => [stdout.nap_until(), stderr.nap_until()].into_iter().flatten().min(),
+            Outputs::Terminal(_) => None,
+        }
     }
 
     /// A deadline may have passed.
     pub(super) fn on_timer(&mut self, now: Instant) {
-        self.stdout.on_timer(now);
-        self.stderr.on_timer(now);
+        match &mut self.outputs {
+            Outputs::Pipes { stdout, stderr } => {
+                stdout.on_timer(now);
+                stderr.on_timer(now);
+            }
+            Outputs::Terminal(_) => {}
+        }
     }
 
     /// A heartbeat: what is idle gives its memory back. True if something did.
     pub(super) fn on_heartbeat(&mut self, now: Instant) -> bool {
-        self.stdout.on_heartbeat(now) | self.stderr.on_heartbeat(now)
+        match &mut self.outputs {
+            Outputs::Pipes { stdout, stderr } => stdout.on_heartbeat(now) | stderr.on_heartbeat(now),
+            Outputs::Terminal(terminal) => terminal.on_heartbeat(now),
+        }
     }
 
     /// Waits until one of the outputs can be read. Cancel-safe: it takes nothing.
     pub(super) async fn output_ready(&self) -> Kind {
-        tokio::select! {
-            () = self.stdout.readable() => Kind::Stdout,
-            () = self.stderr.readable() => Kind::Stderr,
+        match &self.outputs {
+            Outputs::Pipes { stdout, stderr } => tokio::select! {
+                () = stdout.readable() => Kind::Stdout,
+                () = stderr.readable() => Kind::Stderr,
+            },
+            Outputs::Terminal(terminal) => {
+                terminal.readable().await;
+                Kind::Terminal
+            }
         }
     }
 
@@ -69,18 +156,33 @@ impl Streams {
 
     /// Reads one of the outputs once, at most `room` bytes, which must not be 0.
     pub(super) fn take(&mut self, kind: Kind, now: Instant, room: usize) -> Took {
-        let pump = if kind == Kind::Stderr { &mut self.stderr } else { &mut self.stdout };
-        pump.take(now, room)
+        match (&mut self.outputs, kind) {
+            (Outputs::Pipes { stderr, .. }, Kind::Stderr) => stderr.take(now, room),
+            (Outputs::Pipes { stdout, .. }, Kind::Stdout | Kind::Terminal | Kind::Fact) => stdout.take(now, room),
+            (Outputs::Terminal(terminal), Kind::Stdout | Kind::Stderr | Kind::Terminal | Kind::Fact) => {
+                terminal.take(now, room)
+            }
+        }
     }
 
     /// An output that has not ended.
     pub(super) fn open_output(&self) -> Option<Kind> {
-        [&self.stdout, &self.stderr].into_iter().find(|pump| !pump.is_closed()).map(|pump| pump.kind)
+        match &self.outputs {
+            Outputs::Pipes { stdout, stderr } => {
+                [stdout, stderr].into_iter().find(|pump| !pump.is_closed()).map(|pump| pump.kind)
+            }
+            Outputs::Terminal(terminal) => (!terminal.is_closed()).then_some(Kind::Terminal),
+        }
     }
 
     /// The tree is gone: what is there now is the last of its output.
     pub(super) fn on_tree_gone(&mut self) {
-        self.stdout.on_tree_gone();
-        self.stderr.on_tree_gone();
+        match &mut self.outputs {
+            Outputs::Pipes { stdout, stderr } => {
+                stdout.on_tree_gone();
+                stderr.on_tree_gone();
+            }
+            Outputs::Terminal(terminal) => terminal.on_tree_gone(),
+        }
     }
 }

@@ -395,6 +395,12 @@ pub(super) mod child {
         check(unsafe { libc::syscall(libc::SYS_setsid) })
     }
 
+    /// Descriptor 0 becomes the controlling terminal of this session, which has none.
+    pub(crate) fn take_terminal() -> Done {
+        // SAFETY: numbers only.
+        check(unsafe { libc::syscall(libc::SYS_ioctl, 0 as c_long, libc::TIOCSCTTY as c_long, 0 as c_long) })
+    }
+
     /// `file` as descriptor `place`, kept over exec.
     pub(crate) fn dup_to(file: BorrowedFd<'_>, place: RawFd) -> Done {
         let (from, to) = (c_long::from(file.as_raw_fd()), c_long::from(place));

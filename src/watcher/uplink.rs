@@ -17,7 +17,8 @@ use zerovisor_core::fact::State;
 use zerovisor_core::name::{NodeName, ProcessName};
 use zerovisor_core::window::{Body, Violation, Window};
 use zerovisor_core::wire::{
-    self, Deed, Hello, Outcome, Refusal, Role, ToNode, ToPeer, VERSIONS, WatcherHello, Welcome, WireError,
+    self, Deed, Hello, Outcome, Refusal, Role, ToNode, ToPeer, VERSIONS, ViewerAct, ViewerNews, WatcherHello, Welcome,
+    WireError,
 };
 
 use super::clock;
@@ -79,6 +80,15 @@ pub(super) enum Word {
         /// Input, where it sends some.
         payload: Bytes,
     },
+    /// A viewer of the terminal does something.
+    Viewer {
+        /// Its number on this link.
+        viewer: u64,
+        /// What.
+        act: ViewerAct,
+        /// What it types, where it does.
+        payload: Bytes,
+    },
     /// The name given on the command line is taken, and nothing has begun yet.
     NameTaken(String),
     /// The process was removed while there was no link.
@@ -122,6 +132,7 @@ pub(super) struct Uplink {
     progress_at: Instant,
     /// What was last said about the present outage.
     told: Option<String>,
+    links_lost: u64,
 }
 
 impl Uplink {
@@ -139,6 +150,7 @@ impl Uplink {
             away_since: Some(now),
             progress_at: now,
             told: None,
+            links_lost: 0,
         }
     }
 
@@ -320,7 +332,9 @@ impl Uplink {
             ToPeer::Refused(refused) => Err(Lost::Refused(refused.reason)),
             ToPeer::Welcome(_) => Err(Lost::Protocol("a second welcome")),
             ToPeer::Answer { .. } => Err(Lost::Protocol("an answer to a client")),
-            ToPeer::FromViewer { .. } => Ok(None),
+            ToPeer::FromViewer { viewer, act } => {
+                Ok(Some(Word::Viewer { viewer, act, payload: frames.payload.unwrap_or_default() }))
+            }
         }
     }
 
@@ -360,6 +374,25 @@ impl Uplink {
         }
     }
 
+    /// Tells a viewer something. One whose link has gone is gone with it.
+    pub(super) async fn to_viewer(
+        &mut self,
+        viewer: u64,
+        news: ViewerNews,
+        payload: Option<Bytes>,
+        window: &mut Window,
+    ) {
+        let Stage::Linked(linked) = &mut self.stage else { return };
+        if let Err(lost) = linked.send(&ToNode::ToViewer { viewer, news }, payload).await {
+            self.lose(&lost, window);
+        }
+    }
+
+    /// How many links there were that are lost: the viewers of each are gone.
+    pub(super) fn links_lost(&self) -> u64 {
+        self.links_lost
+    }
+
     /// Says that nothing follows. False if there is nobody to say it to, or it was said already.
     pub(super) async fn goodbye(&mut self, window: &mut Window) -> bool {
         let Stage::Linked(linked) = &mut self.stage else { return false };
@@ -387,6 +420,7 @@ impl Uplink {
     fn lose(&mut self, lost: &Lost, window: &mut Window) {
         let now = Instant::now();
         let had_link = self.is_linked();
+        self.links_lost += u64::from(had_link);
         self.stage = Stage::Away { dial_at: now + self.backoff.next() };
         window.on_disconnect();
         self.settled = true;

@@ -16,6 +16,8 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 const LAST_WAIT_RETURN: Duration = Duration::from_secs(30);
 /// The same while there is one: a slow disk or line acknowledges now and then.
 const LAST_WAIT_LINKED: Duration = Duration::from_secs(10);
+/// How long a slow console is given for the last of the output.
+const FRONT_WAIT: Duration = Duration::from_secs(2);
 /// A detached watcher without a run ends after so long without any zerovisor.
 pub(super) const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -34,6 +36,9 @@ impl Session {
             }
         }
         let status = self.process.life().shell_status();
+        if self.front_by().is_some_and(|by| Instant::now() < by) || self.tell_front(status) {
+            return None;
+        }
         if self.removed {
             // Nobody wants the records of a process that was removed.
             return Some(status);
@@ -55,6 +60,26 @@ impl Session {
             "lost: the exit record and {output} of output, which no zerovisor at {endpoint} took in time"
         ));
         Some(status)
+    }
+
+    /// Ends the user's console with the process, as soon as its end is recorded, or nobody is there to do it. True if that takes a while.
+    fn tell_front(&mut self, status: u8) -> bool {
+        let (recorded, endpoint) = (self.window.is_empty(), self.uplink.endpoint().to_string());
+        let (linked, alternate) = (self.uplink.is_linked(), self.viewers.alternate);
+        let Some(front) = &mut self.viewers.front else { return false };
+        if recorded {
+            front.end(status, alternate, "");
+        } else if !linked {
+            let unrecorded = format!("zvwatch: no zerovisor at {endpoint}: its end and last output may go unrecorded");
+            front.end(status, alternate, &unrecorded);
+        }
+        !front.is_sent()
+    }
+
+    /// Until when the user's console is waited for, to take the last of the output; none: it has it.
+    pub(super) fn front_by(&self) -> Option<Instant> {
+        let front = self.viewers.front.as_ref().filter(|front| !front.is_sent())?;
+        self.left_at.filter(|_| !front.is_sent()).map(|at| at + FRONT_WAIT)
     }
 
     /// When waiting for the last acknowledgement ends.

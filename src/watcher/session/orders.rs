@@ -25,6 +25,10 @@ impl Session {
                 self.uplink.obeyed(order, outcome, &mut self.window).await;
                 None
             }
+            Word::Viewer { viewer, act, payload } => {
+                self.on_view(viewer, act, payload).await;
+                None
+            }
             Word::NameTaken(message) => {
                 self.process.report_failed(OWN_FAILURE, &message);
                 Some(OWN_FAILURE)
@@ -48,6 +52,7 @@ impl Session {
             Deed::Restart => Order::Restart,
             Deed::Signal(signal) => Order::Signal(signal),
             Deed::Input { eof } => return self.send_input(payload, eof),
+            Deed::Keys { keys } => return self.send_keys(payload, &keys),
             Deed::Remove { force } => Order::Remove { force },
         };
         outcome(self.process.on_order(order))
@@ -67,15 +72,15 @@ impl Session {
         outcome(verdict)
     }
 
-    fn send_input(&mut self, bytes: Bytes, eof: bool) -> Outcome {
-        let Some(input) = self.process.input() else { return Outcome::NotRunning(Denial::NotRunning.to_string()) };
-        match input.offer(bytes, eof) {
+    pub(super) fn send_input(&mut self, bytes: Bytes, eof: bool) -> Outcome {
+        let Some(streams) = self.process.streams() else { return Outcome::NotRunning(Denial::NotRunning.to_string()) };
+        match streams.offer(bytes, eof) {
             Ok(()) => {
                 self.write_input();
                 Outcome::Done
             }
             Err(denial @ InputDenial::Full(_)) => Outcome::Busy(denial.to_string()),
-            Err(denial @ InputDenial::Closed) => Outcome::Denied(denial.to_string()),
+            Err(denial @ (InputDenial::Closed | InputDenial::Window)) => Outcome::Denied(denial.to_string()),
         }
     }
 }

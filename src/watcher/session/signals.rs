@@ -50,7 +50,7 @@ impl Session {
         }
     }
 
-    fn interrupt(&mut self, signal: Signal) -> Option<u8> {
+    pub(super) fn interrupt(&mut self, signal: Signal) -> Option<u8> {
         self.interrupted += 1;
         if self.left_at.is_some() {
             // There is nothing left to stop but the waiting for a zerovisor.

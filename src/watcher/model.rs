@@ -1,0 +1,244 @@
+//! The screen of a run's terminal, kept off the way of its output.
+//!
+//! ```text
+//!   output, resizes, requests --> jobs --> Screen, here or on a thread for as long as much waits --> answers, pictures, texts
+//! ```
+//! What is little is done at once, after the record was sent: an echo costs about a microsecond. What is much goes to a thread of the
+//! runtime's pool, which ends when it is idle, while the output runs on. Jobs are done in their order, so a picture shows exactly what
+//! was written before it was asked for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_blocking;
+use zerovisor_core::keys::KeyModes;
+use zerovisor_core::size::Size;
+use zerovisor_core::wire::ScreenShown;
+use zerovisor_pty::screen::Screen;
+
+/// Output that waits for the screen, in bytes; then the terminal is not read, and the program waits in write(2).
+const BACKLOG_BYTES: usize = 256 << 10;
+/// So much is done at once, in bytes: some 50 µs of work.
+const AT_ONCE_BYTES: usize = 4 << 10;
+
+/// Who wants to see the screen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Look {
+    /// A picture for a terminal of this size, from whatever it shows.
+    Picture(Size),
+    /// Another frame over the picture before, of the same size.
+    Frame(Size),
+    /// The rows as text, or with colours.
+    Text {
+        /// With colours.
+        ansi: bool,
+    },
+}
+
+/// What a [`Look`] gave.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Who asked.
+    pub(super) viewer: u64,
+    /// The last record the screen had taken in.
+    pub(super) seq: u64,
+    /// Escape bytes, or the rows.
+    pub(super) bytes: Bytes,
+    /// What the bytes do not say.
+    pub(super) shown: ScreenShown,
+    /// Whether it is text.
+    pub(super) text: bool,
+}
+
+#[derive(Debug)]
+enum Job {
+    Feed(Bytes),
+    Resize(Size),
+    Look { viewer: u64, seq: u64, look: Look },
+}
+
+/// Where the screen is.
+#[derive(Debug)]
+enum Place {
+    Here(Box<Screen>),
+    Away {
+        back: oneshot::Receiver<(Box<Screen>, Vec<u8>)>,
+        done: Arc<Notify>,
+    },
+    /// Its thread failed, which ends what is known of the screen.
+    Lost,
+}
+
+/// The screen and what it has still to do.
+#[derive(Debug)]
+pub(super) struct Model {
+    place: Place,
+    jobs: VecDeque<Job>,
+    backlog: usize,
+    answers: Vec<u8>,
+    seen: Vec<Seen>,
+    modes: KeyModes,
+    alternate: bool,
+}
+
+impl Model {
+    /// An empty screen.
+    pub(super) fn new(size: Size) -> Model {
+        Model {
+            place: Place::Here(Box::new(Screen::new(size.cols(), size.rows()))),
+            jobs: VecDeque::new(),
+            backlog: 0,
+            answers: Vec::new(),
+            seen: Vec::new(),
+            modes: KeyModes::default(),
+            alternate: false,
+        }
+    }
+
+    /// Bytes of output that may be fed now.
+    pub(super) fn room(&self) -> usize {
+        BACKLOG_BYTES.saturating_sub(self.backlog)
+    }
+
+    /// The program wrote this.
+    pub(super) fn feed(&mut self, bytes: Bytes) {
+        self.backlog += bytes.len();
+        self.jobs.push_back(Job::Feed(bytes));
+    }
+
+    /// The terminal has another size from here on.
+    pub(super) fn resize(&mut self, size: Size) {
+        self.jobs.push_back(Job::Resize(size));
+    }
+
+    /// Somebody looks at what was written so far, up to record `seq`.
+    pub(super) fn look(&mut self, viewer: u64, seq: u64, look: Look) {
+        self.jobs.push_back(Job::Look { viewer, seq, look });
+    }
+
+    /// How keys are to be sent, by all that was done so far.
+    pub(super) fn key_modes(&self) -> KeyModes {
+        self.modes
+    }
+
+    /// Whether the alternate screen is shown, by all that was done so far.
+    pub(super) fn is_alternate(&self) -> bool {
+        self.alternate
+    }
+
+    /// What the terminal answers the program with.
+    pub(super) fn answers(&mut self) -> Bytes {
+        std::mem::take(&mut self.answers).into()
+    }
+
+    /// What was seen since this was last asked.
+    pub(super) fn seen(&mut self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Waits until the thread is done, if one is at work; else for ever. Cancel-safe: it takes nothing, [`Model::work`] does.
+    pub(super) async fn back(&self) {
+        match &self.place {
+            Place::Away { done, .. } => done.notified().await,
+            Place::Here(_) | Place::Lost => std::future::pending().await,
+        }
+    }
+
+    fn take_back(&mut self) {
+        let Place::Away { back, .. } = &mut self.place else { return };
+        self.place = match back.try_recv() {
+            Ok((screen, answers)) => {
+                self.answers.extend_from_slice(&answers);
+                Place::Here(screen)
+            }
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Closed) => Place::Lost,
+        };
+    }
+
+    /// Does what there is to do: little here, much on a thread.
+    pub(super) fn work(&mut self) {
+        self.take_back();
+        while let Place::Here(screen) = &mut self.place {
+            let Some(job) = self.jobs.pop_front() else { break };
+            match job {
+                Job::Feed(bytes) if self.backlog > AT_ONCE_BYTES => return self.send_away(bytes),
+                Job::Feed(bytes) => {
+                    self.backlog -= bytes.len();
+                    screen.feed(&bytes, &mut self.answers);
+                }
+                Job::Resize(size) => screen.resize(size.cols(), size.rows()),
+                Job::Look { viewer, seq, look } => {
+                    let seen = see(screen, viewer, seq, look);
+                    self.seen.push(seen);
+                }
+            }
+        }
+        if let Place::Here(screen) = &self.place {
+            self.alternate = screen.is_alternate();
+            let modes = screen.key_modes();
+            self.modes =
+                KeyModes { application_cursor: modes.application_cursor, application_keypad: modes.application_keypad };
+        }
+    }
+
+    /// All output up to the next other job goes to a thread with the screen.
+    fn send_away(&mut self, first: Bytes) {
+        let Place::Here(mut screen) = std::mem::replace(&mut self.place, Place::Lost) else { return };
+        let mut pieces = vec![first];
+        while let Some(Job::Feed(_)) = self.jobs.front() {
+            if let Some(Job::Feed(bytes)) = self.jobs.pop_front() {
+                pieces.push(bytes);
+            }
+        }
+        self.backlog -= pieces.iter().map(Bytes::len).sum::<usize>();
+        let (give_back, back) = oneshot::channel();
+        let done = Arc::new(Notify::new());
+        self.place = Place::Away { back, done: Arc::clone(&done) };
+        spawn_blocking(move || {
+            let _bell = Bell(done);
+            let mut answers = Vec::new();
+            for bytes in pieces {
+                screen.feed(&bytes, &mut answers);
+            }
+            // A model that nobody has any more needs no screen.
+            let _unwanted = give_back.send((screen, answers));
+        });
+    }
+}
+
+/// Rings when the thread is done, however.
+struct Bell(Arc<Notify>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+fn see(screen: &mut Screen, viewer: u64, seq: u64, look: Look) -> Seen {
+    let (cols, rows) = screen.size();
+    let size = Size::nearest(cols, rows);
+    let bytes = match look {
+        Look::Picture(_) | Look::Frame(_) if screen.is_pristine() => Vec::new(),
+        Look::Picture(wanted) if wanted == size => screen.picture(),
+        Look::Picture(wanted) => screen.picture_for(wanted.cols(), wanted.rows()),
+        Look::Frame(wanted) if wanted == size => screen.picture(),
+        Look::Frame(wanted) => screen.frame_for(wanted.cols(), wanted.rows()),
+        Look::Text { ansi } => {
+            let rows = if ansi { screen.rows_ansi() } else { screen.rows_text() };
+            rows.into_iter().flat_map(|row| [row, "\n".to_owned()]).collect::<String>().into_bytes()
+        }
+    };
+    let cursor = screen.cursor();
+    let shown = ScreenShown {
+        size,
+        cursor: cursor.visible.then_some((cursor.col, cursor.row)),
+        title: screen.title().map(str::to_owned),
+        alternate: screen.is_alternate(),
+    };
+    Seen { viewer, seq, bytes: bytes.into(), shown, text: matches!(look, Look::Text { .. }) }
+}

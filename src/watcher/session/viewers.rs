@@ -1,0 +1,276 @@
+//! The terminal of the run and those who view it: through a zerovisor, or on the user's own console.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use zerovisor_core::fact::{Cause, Fact};
+use zerovisor_core::keys::{Key, KeyCode};
+use zerovisor_core::lifecycle::Order;
+use zerovisor_core::signal::Signal;
+use zerovisor_core::size::Size;
+use zerovisor_core::viewers::{Attach, Denied};
+use zerovisor_core::wire::{Outcome, ViewerAct, ViewerNews};
+
+use super::Session;
+use crate::watcher::front::inside::Doing;
+use crate::watcher::model::{Look, Seen};
+use crate::watcher::say::say;
+use crate::watcher::viewers::{CONSOLE, parts};
+
+impl Session {
+    /// A viewer that came through the zerovisor does something.
+    pub(super) async fn on_view(&mut self, viewer: u64, act: ViewerAct, payload: Bytes) {
+        if viewer == CONSOLE {
+            return self.tell(viewer, ViewerNews::Denied("that number is not given to viewers".into())).await;
+        }
+        match act {
+            ViewerAct::Attach { size, read_only, steal } => {
+                self.attach(viewer, Attach { size, read_only, steal }).await;
+            }
+            ViewerAct::Picture => self.show(viewer).await,
+            ViewerAct::Type => self.on_viewer_typed(viewer, payload).await,
+            ViewerAct::Resize(size) => match self.viewers.rules.resize(viewer, size) {
+                Ok(changed) => self.set_size(changed),
+                Err(denied) => self.deny(viewer, &denied).await,
+            },
+            ViewerAct::Detach => {
+                let changed = self.viewers.forget(viewer);
+                self.set_size(changed);
+            }
+            ViewerAct::Read { ansi } => match self.unseen() {
+                Some(why) => self.tell(viewer, ViewerNews::Denied(why)).await,
+                None => self.look(viewer, Look::Text { ansi }),
+            },
+        }
+    }
+
+    async fn attach(&mut self, viewer: u64, attach: Attach) {
+        let run = self.process.run_number().filter(|_| self.process.setup().is_some());
+        let Some(run) = run else {
+            let why = if self.process.setup().is_some() { "it is not running" } else { "it has no terminal" };
+            return self.tell(viewer, ViewerNews::Denied(why.into())).await;
+        };
+        let attached = match self.viewers.rules.attach(viewer, attach) {
+            Ok(attached) => attached,
+            Err(denied) => return self.deny(viewer, &denied).await,
+        };
+        for stolen in attached.stolen {
+            self.viewers.forget(stolen);
+            if stolen == CONSOLE {
+                self.part();
+            } else {
+                self.tell(stolen, ViewerNews::Stolen).await;
+            }
+        }
+        self.set_size(attached.size);
+        self.tell(viewer, ViewerNews::Attached { run }).await;
+        self.show(viewer).await;
+    }
+
+    /// Has a picture made for a viewer; without a screen it is an empty one.
+    async fn show(&mut self, viewer: u64) {
+        if self.viewers.rules.get(viewer).is_none() {
+            return self.deny(viewer, &Denied::NotAttached(viewer)).await;
+        }
+        let look = self.viewers.look(viewer);
+        if self.process.terminal().is_some_and(|terminal| terminal.model.is_some()) {
+            self.look(viewer, look);
+        } else if viewer == CONSOLE {
+            self.on_seen_by_console(Bytes::new());
+        } else {
+            let (seq, size) = (self.last_seq(), self.viewers.rules.size());
+            self.tell(viewer, ViewerNews::Picture { seq, size, last: true }).await;
+        }
+    }
+
+    fn look(&mut self, viewer: u64, look: Look) {
+        let seq = self.last_seq();
+        if let Some(model) = self.process.terminal().and_then(|terminal| terminal.model.as_mut()) {
+            model.look(viewer, seq, look);
+        }
+    }
+
+    fn last_seq(&self) -> u64 {
+        self.window.next_seq().saturating_sub(1)
+    }
+
+    /// Why there is no screen to be read.
+    fn unseen(&mut self) -> Option<String> {
+        let setup = self.process.setup();
+        match (self.process.terminal(), setup) {
+            (Some(terminal), _) if terminal.model.is_some() => None,
+            (Some(_), _) => Some("its screen is not kept: it was started with --screen off".into()),
+            (None, Some(_)) => Some("it is not running".into()),
+            (None, None) => Some("it has no terminal: it was started without --pty".into()),
+        }
+    }
+
+    async fn on_viewer_typed(&mut self, viewer: u64, bytes: Bytes) {
+        match self.viewers.rules.typed(viewer) {
+            Ok(changed) => self.set_size(changed),
+            // One that only looks on may say what it likes.
+            Err(Denied::ReadOnly(_)) => return,
+            Err(denied @ (Denied::NotAttached(_) | Denied::Attached(_) | Denied::Full)) => {
+                return self.deny(viewer, &denied).await;
+            }
+        }
+        let typed = self.process.input().map(|input| input.type_in(viewer, bytes));
+        if let Some(Err(denial)) = typed {
+            let changed = self.viewers.forget(viewer);
+            self.set_size(changed);
+            self.tell(viewer, ViewerNews::Denied(denial.to_string())).await;
+        }
+        self.write_input();
+    }
+
+    /// The size of the terminal, for the program, the screen, the stream and those who look.
+    pub(super) fn set_size(&mut self, changed: Option<Size>) {
+        let Some(size) = changed else { return };
+        self.process.set_terminal_size(size);
+        let Some(run) = self.process.run_number() else { return };
+        let Some(terminal) = self.process.terminal() else { return };
+        if terminal.size() == size {
+            return;
+        }
+        match terminal.resize(size) {
+            Ok(()) => self.process.record(Fact::Resized { run, size }, &mut self.window),
+            Err(error) => say(error),
+        }
+        if let Some(front) = &mut self.viewers.front {
+            front.follow(size, Instant::now());
+        }
+    }
+
+    async fn deny(&mut self, viewer: u64, denied: &Denied) {
+        self.tell(viewer, ViewerNews::Denied(denied.to_string())).await;
+    }
+
+    async fn tell(&mut self, viewer: u64, news: ViewerNews) {
+        self.uplink.to_viewer(viewer, news, None, &mut self.window).await;
+    }
+
+    /// After every event: what the screen answers and shows, and what was taken of what was typed.
+    pub(super) async fn settle_viewers(&mut self) {
+        for viewer in self.viewers.on_links_lost(self.uplink.links_lost()) {
+            let changed = self.viewers.forget(viewer);
+            self.set_size(changed);
+        }
+        self.settle_front().await;
+        let Some(model) = self.process.terminal().and_then(|terminal| terminal.model.as_mut()) else {
+            return self.tell_taken().await;
+        };
+        model.work();
+        let (answers, seen) = (model.answers(), model.seen());
+        self.viewers.alternate = model.is_alternate();
+        if let (false, Some(input)) = (answers.is_empty(), self.process.input()) {
+            input.answer(answers);
+            self.write_input();
+        }
+        for seen in seen {
+            self.on_seen(seen).await;
+        }
+        self.tell_taken().await;
+    }
+
+    async fn on_seen(&mut self, seen: Seen) {
+        if seen.viewer == CONSOLE {
+            return self.on_seen_by_console(seen.bytes);
+        }
+        for (news, part) in parts(&seen) {
+            self.uplink.to_viewer(seen.viewer, news, Some(part), &mut self.window).await;
+        }
+    }
+
+    fn on_seen_by_console(&mut self, picture: Bytes) {
+        if let Some(front) = &mut self.viewers.front {
+            front.on_picture(picture);
+        }
+    }
+
+    async fn tell_taken(&mut self) {
+        let Some(input) = self.process.input() else { return };
+        for (viewer, bytes) in input.taken() {
+            let bytes = self.viewers.took(viewer, bytes);
+            self.tell(viewer, ViewerNews::Took { bytes }).await;
+        }
+    }
+
+    /// The run is over, and what its terminal showed with it: those who came for it are told by the end of the run.
+    pub(super) fn on_run_over(&mut self) {
+        for viewer in self.viewers.remote() {
+            self.viewers.forget(viewer);
+        }
+        if let Some(front) = &mut self.viewers.front {
+            front.on_run_over();
+        }
+    }
+
+    /// The user's console has something, or takes something.
+    pub(super) fn on_front(&mut self) {
+        let may_type = self.may_type();
+        let doings = self.viewers.front.as_mut().map(|front| front.turn(may_type)).unwrap_or_default();
+        for doing in doings {
+            match doing {
+                Doing::Typed(bytes) => {
+                    let changed = self.viewers.rules.typed(CONSOLE).ok().flatten();
+                    self.set_size(changed);
+                    if let Some(input) = self.process.input() {
+                        // Between two runs, what is typed goes nowhere.
+                        let _unwanted = input.offer(bytes, false);
+                    }
+                    self.write_input();
+                }
+                Doing::Resized(size) => {
+                    let changed = self.viewers.rules.resize(CONSOLE, size).ok().flatten();
+                    self.set_size(changed);
+                }
+                Doing::Detach => self.part(),
+                Doing::Gone if self.viewers.rules.get(CONSOLE).is_some() => {
+                    self.viewers.front = None;
+                    let changed = self.viewers.forget(CONSOLE);
+                    self.set_size(changed);
+                    self.process.on_order(Order::Stop(Cause::Console(Signal::HUP)));
+                    self.interrupted += 1;
+                }
+                Doing::Gone => self.viewers.front = None,
+            }
+        }
+    }
+
+    /// The user leaves, and the process stays as if it had been started with `-d`.
+    fn part(&mut self) {
+        let changed = self.viewers.forget(CONSOLE);
+        self.set_size(changed);
+        self.process.detach();
+        self.detached = true;
+        let name = self.uplink.name().to_string();
+        if let Some(front) = &mut self.viewers.front {
+            front.part(self.viewers.alternate, &name);
+        }
+    }
+
+    async fn settle_front(&mut self) {
+        let (now, terminal) = (Instant::now(), self.viewers.rules.size());
+        let Some(front) = &mut self.viewers.front else { return };
+        front.follow(terminal, now);
+        if front.wants_picture(now).is_some() {
+            self.show(CONSOLE).await;
+        }
+    }
+
+    /// Types keys into the program as its terminal would send them.
+    pub(super) fn send_keys(&mut self, text: Bytes, keys: &[Key]) -> Outcome {
+        let has_terminal = self.process.setup().is_some();
+        let modes = self.process.terminal().and_then(|t| t.model.as_ref()).map(|m| m.key_modes()).unwrap_or_default();
+        let mut bytes = text.to_vec();
+        for key in keys {
+            // What Enter is on a terminal only its line discipline makes the end of a line.
+            if !has_terminal && Key::new(KeyCode::Enter, 0) == Ok(*key) {
+                bytes.push(b'\n');
+            } else {
+                key.encode(modes, &mut bytes);
+            }
+        }
+        self.send_input(bytes.into(), false)
+    }
+}

@@ -1,0 +1,107 @@
+//! Who views the terminal of a run, and what each has been told. The rules are the core's; this is what they need outside of it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use zerovisor_core::size::Size;
+use zerovisor_core::viewers::{Attach, SizePolicy, Viewers as Rules};
+use zerovisor_core::wire::{PICTURE_PART_BYTES, ViewerNews};
+
+use super::front::inside::Front;
+use super::model::{Look, Seen};
+
+/// The viewer that is the user's own console; a zerovisor never numbers one so high.
+pub(super) const CONSOLE: u64 = u64::MAX;
+
+/// All viewers of one terminal.
+#[derive(Debug)]
+pub(super) struct Viewers {
+    /// Who there is, and whose size counts.
+    pub(super) rules: Rules,
+    /// The user's own console, if it is one.
+    pub(super) front: Option<Front>,
+    /// What each has typed and the terminal has taken, in bytes.
+    took: HashMap<u64, u64>,
+    /// For whose terminal the last picture was a frame, and of which size.
+    framed: HashMap<u64, Size>,
+    links_lost: u64,
+    /// Whether the program's alternate screen is shown.
+    pub(super) alternate: bool,
+}
+
+impl Viewers {
+    /// Nobody yet.
+    pub(super) fn new(policy: SizePolicy, size: Size) -> Viewers {
+        Viewers {
+            rules: Rules::new(policy, size),
+            front: None,
+            took: HashMap::new(),
+            framed: HashMap::new(),
+            links_lost: 0,
+            alternate: false,
+        }
+    }
+
+    /// The user's own console is there from the start.
+    pub(super) fn seat(&mut self, front: Front) {
+        let attach = Attach { size: Some(front.size()), read_only: false, steal: false };
+        // The first of all is never refused.
+        let _attached = self.rules.attach(CONSOLE, attach);
+        self.front = Some(front);
+    }
+
+    /// Those that came over a link that is lost, each time one is.
+    pub(super) fn on_links_lost(&mut self, links_lost: u64) -> Vec<u64> {
+        if std::mem::replace(&mut self.links_lost, links_lost) == links_lost { Vec::new() } else { self.remote() }
+    }
+
+    /// Those that came through a zerovisor.
+    pub(super) fn remote(&self) -> Vec<u64> {
+        self.rules.iter().map(|(viewer, _)| viewer).filter(|viewer| *viewer != CONSOLE).collect()
+    }
+
+    /// One is gone. The terminal's new size, if it changed.
+    pub(super) fn forget(&mut self, viewer: u64) -> Option<Size> {
+        self.took.remove(&viewer);
+        self.framed.remove(&viewer);
+        self.rules.detach(viewer)
+    }
+
+    /// What one is to be shown: all of it, or a frame over the frame before.
+    pub(super) fn look(&mut self, viewer: u64) -> Look {
+        let terminal = self.rules.size();
+        let own = self.rules.get(viewer).and_then(|viewer| viewer.size).unwrap_or(terminal);
+        if own == terminal {
+            self.framed.remove(&viewer);
+            return Look::Picture(own);
+        }
+        if self.framed.insert(viewer, own) == Some(own) { Look::Frame(own) } else { Look::Picture(own) }
+    }
+
+    /// The terminal took this much more of what one typed; how much that makes.
+    pub(super) fn took(&mut self, viewer: u64, bytes: u64) -> u64 {
+        let sum = self.took.entry(viewer).or_default();
+        *sum += bytes;
+        *sum
+    }
+}
+
+/// What was seen, in parts as they travel.
+pub(super) fn parts(seen: &Seen) -> Vec<(ViewerNews, Bytes)> {
+    let news = |last| {
+        if seen.text {
+            ViewerNews::Screen { shown: seen.shown.clone(), last }
+        } else {
+            ViewerNews::Picture { seq: seen.seq, size: seen.shown.size, last }
+        }
+    };
+    let (mut rest, mut parts) = (seen.bytes.clone(), Vec::new());
+    loop {
+        let part = rest.split_to(rest.len().min(PICTURE_PART_BYTES));
+        let last = rest.is_empty();
+        parts.push((news(last), part));
+        if last {
+            return parts;
+        }
+    }
+}
