@@ -50,7 +50,7 @@ fn without_watcher(target: &Target, deed: &Deed) -> Outcome {
         (_, Deed::Start { .. } | Deed::Restart) => {
             Outcome::NotRunning(format!("it is {state} and has no watcher any more"))
         }
-        (_, Deed::Signal(_) | Deed::Input { .. } | Deed::Remove { .. }) => {
+        (_, Deed::Signal(_) | Deed::Input { .. } | Deed::Keys { .. } | Deed::Remove { .. }) => {
             Outcome::NotRunning(format!("it is {state}"))
         }
     }
