@@ -99,6 +99,11 @@ impl Peer {
         }
     }
 
+    /// Says that it is there.
+    pub(crate) fn ping(&mut self) {
+        self.say(&ToNode::Ping { nonce: 0 }, None);
+    }
+
     /// Sends one frame.
     pub(crate) fn frame_out(&mut self, flags: u8, body: &[u8]) {
         let mut bytes = vec![flags | LONG];

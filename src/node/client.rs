@@ -65,11 +65,7 @@ struct Client {
 }
 
 impl Client {
-    async fn run(
-        mut self,
-        mut link: Link,
-        mut answers: mpsc::Receiver<Queued>,
-    ) -> Result<(), SessionError> {
+    async fn run(mut self, mut link: Link, mut answers: mpsc::Receiver<Queued>) -> Result<(), SessionError> {
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -118,9 +114,9 @@ impl Client {
             ToNode::Goodbye => Ok(Some(ToPeer::Farewell)),
             ToNode::Hello(_) => Err(SessionError::Violation("a second hello".into())),
             ToNode::Typed { request } => {
-                let typed = self.viewer(request).map_or(Ok(()), |viewer| {
-                    viewer.typed(frames.payload.as_deref().unwrap_or_default())
-                });
+                let typed = self
+                    .viewer(request)
+                    .map_or(Ok(()), |viewer| viewer.typed(frames.payload.as_deref().unwrap_or_default()));
                 typed.map_err(|wrong: WindowExceeded| SessionError::Violation(wrong.to_string()))?;
                 Ok(None)
             }
@@ -234,4 +230,3 @@ async fn respond(node: &Node, ask: Ask, with: With, answers: &Answers) -> Result
         Ask::NodeRows => looks::nodes(node, answers).await,
     }
 }
-

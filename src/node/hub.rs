@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use zerovisor_core::address::Selection;
 use zerovisor_core::fact::{Fact, State};
@@ -12,59 +11,17 @@ use zerovisor_core::record::Head;
 use zerovisor_core::stats::Sample;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Happening, ProcessRow, Story};
-use zerovisor_core::wire::{Deed, Failure, Outcome, Refusal, ViewerAct, WatcherHello};
+use zerovisor_core::wire::{Failure, Outcome, Refusal, WatcherHello};
 
+use super::calls::Calls;
 use super::registry::{Change, Registry};
 use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
 use super::store::{Meta, Store};
-use super::viewers::Seat;
 use crate::host::Host;
 
 /// How often proof is looked for that an unreachable watcher is dead.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
-/// Calls that wait for one link, at most; whoever has one more waits. And orders that are not obeyed yet: more are refused as too busy.
-pub(super) const ORDERS_MAX: usize = 64;
-
-/// An order on its way to a watcher.
-#[derive(Debug)]
-pub(super) struct OrderCall {
-    /// What to do.
-    pub deed: Deed,
-    /// Input that goes with it.
-    pub payload: Option<Bytes>,
-    /// Where the outcome goes; dropped if the link ends first.
-    pub reply: oneshot::Sender<Outcome>,
-}
-
-/// What a watcher's link is called upon to do.
-#[derive(Debug)]
-pub(super) enum Call {
-    /// An order for its watcher.
-    Order(OrderCall),
-    /// Somebody comes to see its terminal.
-    View {
-        /// Who is told what the watcher answers.
-        seat: Seat,
-        /// The first act.
-        act: ViewerAct,
-        /// Where the number goes; dropped if there will be none.
-        number: oneshot::Sender<u64>,
-    },
-    /// A viewer does something.
-    Act {
-        /// Its number.
-        viewer: u64,
-        /// What.
-        act: ViewerAct,
-        /// What it typed.
-        payload: Option<Bytes>,
-    },
-}
-
-/// Where a link takes its calls from. Nobody keeps one for longer than a call takes: their end says that the link is to end.
-pub(super) type Orders = mpsc::Sender<Call>;
-
 /// What a link needs after its hello.
 #[derive(Debug)]
 pub(super) struct Declared {
@@ -84,7 +41,7 @@ pub(super) struct Target {
     /// Its name.
     pub name: ProcessName,
     /// Where orders go, if its watcher has a link.
-    pub orders: Option<Orders>,
+    pub orders: Option<Calls>,
     /// How far its log is written.
     pub written: watch::Receiver<Written>,
     /// Its state; the channel closes when it is removed.
@@ -109,7 +66,7 @@ pub(super) struct Known {
 }
 
 enum Message {
-    Declare { hello: Box<WatcherHello>, local: bool, orders: Orders, reply: oneshot::Sender<Result<Declared, Refusal>> },
+    Declare { hello: Box<WatcherHello>, local: bool, orders: Calls, reply: oneshot::Sender<Result<Declared, Refusal>> },
     Opened { id: Id, story: Box<Story> },
     Journaled { id: Id, facts: Vec<(Head, Fact)> },
     Sampled { id: Id, generation: u64, sample: Box<Sample> },
@@ -155,7 +112,7 @@ impl Hub {
         &self,
         hello: Box<WatcherHello>,
         local: bool,
-        orders: Orders,
+        orders: Calls,
     ) -> Option<Result<Declared, Refusal>> {
         self.ask(|reply| Message::Declare { hello, local, orders, reply }).await
     }
@@ -265,7 +222,9 @@ impl HubTask {
                     self.registry.tell(id, head.at, &fact, Instant::now());
                 }
             }
-            Message::Sampled { id, generation, sample } => self.registry.sampled(id, generation, sample, Instant::now()),
+            Message::Sampled { id, generation, sample } => {
+                self.registry.sampled(id, generation, sample, Instant::now());
+            }
             Message::LinkEnded { id, generation, farewell, heard } => self.unlink(id, generation, farewell, heard),
             Message::Rows { select, ended, reply } => {
                 let rows = self.registry.rows(&select, ended, Instant::now(), Timestamp(now_us()));
@@ -284,7 +243,7 @@ impl HubTask {
         }
     }
 
-    fn declare(&mut self, hello: &WatcherHello, local: bool, orders: Orders) -> Result<Declared, Refusal> {
+    fn declare(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<Declared, Refusal> {
         let (generation, change) = self.registry.declare(hello, local, orders).inspect_err(|refusal| {
             tracing::warn!(id = %hello.id, name = %hello.spec.name, %refusal, "a watcher was refused");
         })?;

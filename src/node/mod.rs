@@ -13,11 +13,13 @@
 //! `logs` and `textlog` read it back by cursors of their own; `viewers` hands what goes to a terminal on at once. One command: `client` asks `hub` who is meant and hands the order to that
 //! process's link.
 
+mod calls;
 mod catchup;
 mod cli;
 mod client;
 mod events;
 mod hub;
+mod in_flight;
 pub mod journal;
 mod logs;
 mod machine;

@@ -1,10 +1,12 @@
 //! The registry: every process this node knows, with what its facts and its link say of it. Pure: the hub tells it what happened.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod select;
+
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use tokio::sync::watch;
-use zerovisor_core::address::{Address, Candidate, Selection, Unresolved};
+use zerovisor_core::address::Candidate;
 use zerovisor_core::exit::ExitReport;
 use zerovisor_core::fact::{Fact, State};
 use zerovisor_core::id::Id;
@@ -12,9 +14,9 @@ use zerovisor_core::name::{NodeName, ProcessName};
 use zerovisor_core::stats::Sample;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{ExitSummary, ProcessRow, Story};
-use zerovisor_core::wire::{Failure, Refusal, WatcherHello};
+use zerovisor_core::wire::{Refusal, WatcherHello};
 
-use super::hub::Orders;
+use super::calls::Calls;
 use super::samples::{Latest, Totals};
 use super::scribe::Written;
 use super::store::Meta;
@@ -27,7 +29,7 @@ pub(super) enum Reach {
         /// Tells this link from an earlier one of the same watcher.
         generation: u64,
         /// Where orders go.
-        orders: Orders,
+        orders: Calls,
     },
     /// It said goodbye, or its process had ended: nothing is expected of it.
     Gone,
@@ -80,7 +82,7 @@ impl Entry {
     }
 
     /// Where orders go, if there is a link.
-    pub(super) fn orders(&self) -> Option<&Orders> {
+    pub(super) fn orders(&self) -> Option<&Calls> {
         match &self.reach {
             Reach::Linked { orders, .. } => Some(orders),
             Reach::Gone | Reach::Unreachable { .. } | Reach::Lost => None,
@@ -210,7 +212,7 @@ impl Registry {
         &mut self,
         hello: &WatcherHello,
         local: bool,
-        orders: Orders,
+        orders: Calls,
     ) -> Result<(u64, Change), Refusal> {
         if self.removed.contains(&hello.id) {
             return Err(Refusal::Removed);
@@ -385,54 +387,6 @@ impl Registry {
     pub(super) fn forget(&mut self, id: Id) -> Option<Entry> {
         self.entries.remove(&id)
     }
-
-    /// The ids a selection means, each once, addressed ones first.
-    ///
-    /// # Errors
-    /// An address means none or several.
-    pub(super) fn select(&self, select: &Selection) -> Result<Vec<Id>, Failure> {
-        let candidates: Vec<Candidate> = self.entries.values().map(|entry| entry.candidate(&self.node)).collect();
-        let mut ids = Vec::new();
-        for address in &select.addresses {
-            let id = resolve(address, &candidates)?;
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-        let mut by_label: BTreeMap<(ProcessName, Id), Id> = BTreeMap::new();
-        for entry in self.entries.values() {
-            let wanted = if select.is_empty() { true } else { select.labels_match(&entry.meta.spec.labels) };
-            if wanted && !ids.contains(&entry.meta.id) {
-                by_label.insert((entry.meta.name.clone(), entry.meta.id), entry.meta.id);
-            }
-        }
-        ids.extend(by_label.into_values());
-        Ok(ids)
-    }
-
-    /// The rows of a selection.
-    ///
-    /// # Errors
-    /// As [`Registry::select`].
-    pub(super) fn rows(
-        &self,
-        select: &Selection,
-        ended: bool,
-        now: Instant,
-        wall: Timestamp,
-    ) -> Result<Vec<ProcessRow>, Failure> {
-        let ids = self.select(select)?;
-        let rows = ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.row(&self.node, now, wall));
-        let named = !select.addresses.is_empty();
-        Ok(rows.filter(|row| ended || named || row.state.is_live()).collect())
-    }
-}
-
-fn resolve(address: &Address, candidates: &[Candidate]) -> Result<Id, Failure> {
-    address.resolve(candidates.iter()).map(|candidate| candidate.id).map_err(|unresolved| match unresolved {
-        Unresolved::Unknown(address) => Failure::Unknown(address.to_string()),
-        Unresolved::Ambiguous { ref candidates, .. } => Failure::Ambiguous(unresolved.to_string(), candidates.clone()),
-    })
 }
 
 #[cfg(test)]

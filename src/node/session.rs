@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, timeout};
-use zerovisor_core::credit::{Credit, IN_FLIGHT_MAX, Pool, WINDOW_MAX_BYTES};
+use zerovisor_core::credit::{Credit, Pool};
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::name::NodeName;
@@ -17,8 +17,10 @@ use zerovisor_core::wire::{
     WatcherWelcome, Welcome,
 };
 
+use super::calls::{CALLS_MAX, Call, OrderCall};
 use super::client;
-use super::hub::{Call, Declared, Hub, ORDERS_MAX, OrderCall};
+use super::hub::{Declared, Hub};
+use super::in_flight::{Acknowledged, Unjournaled};
 use super::machine::Machine;
 use super::samples::{self, SAMPLES_APART};
 use super::scribe::{Opening, Receipt, Scribe};
@@ -120,7 +122,7 @@ impl Node {
     async fn serve_watcher(&self, link: Link, version: u16, hello: Box<WatcherHello>) -> Result<(), SessionError> {
         check(&hello)?;
         let id = hello.id;
-        let (orders, calls) = mpsc::channel(ORDERS_MAX);
+        let (orders, calls) = mpsc::channel(CALLS_MAX);
         let local = matches!(link.peer, Peer::Unix { .. });
         let declared = match self.hub.declare(hello, local, orders).await.ok_or(SessionError::Ending)? {
             Ok(declared) => declared,
@@ -181,39 +183,6 @@ async fn refuse(mut link: Link, reason: Refusal) -> Result<(), SessionError> {
 /// It does not encode, or the link is gone.
 pub(super) async fn send(tx: &mut LinkTx, message: &ToPeer, payload: Option<bytes::Bytes>) -> Result<(), SessionError> {
     Ok(tx.send(Frames { header: wire::encode_header(message)?, payload }).await?)
-}
-
-/// What a watcher has sent and the scribe has not yet written: the queue between them, bounded by the watcher's credit.
-#[derive(Debug, Default)]
-struct Unjournaled {
-    bytes: u64,
-    records: usize,
-}
-
-impl Unjournaled {
-    fn add(&mut self, bytes: usize) -> Result<(), SessionError> {
-        self.bytes += bytes as u64;
-        self.records += 1;
-        // One record more than the credit: a window always lets one go, however large.
-        let most = WINDOW_MAX_BYTES + OUTPUT_MAX_BYTES as u64;
-        if self.bytes > most || self.records > IN_FLIGHT_MAX {
-            let what = format!("{} bytes in {} records sent without credit", self.bytes, self.records);
-            return Err(SessionError::Violation(what));
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, bytes: u64, records: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.records = self.records.saturating_sub(records);
-    }
-}
-
-/// What is journaled and not yet acknowledged.
-#[derive(Debug, Default)]
-struct Acknowledged {
-    seq: u64,
-    held_back: u64,
 }
 
 struct WatcherLink<'a> {
@@ -313,7 +282,7 @@ impl WatcherLink<'_> {
             let what = format!("a record of {} bytes, {most} at most", payload.len());
             return Err(SessionError::Violation(what));
         }
-        self.unjournaled.add(payload.len())?;
+        self.unjournaled.add(payload.len()).map_err(|wrong| SessionError::Violation(wrong.to_string()))?;
         // Before the journal: whoever looks at a terminal waits for it.
         self.relay.on_record(&head, &payload);
         self.node.scribe.append(self.id, Record { head, payload });
@@ -383,9 +352,8 @@ impl WatcherLink<'_> {
         let order = self.next_order;
         self.next_order += 1;
         self.waiting.retain(|_, reply| !reply.is_closed());
-        if self.waiting.len() >= ORDERS_MAX {
-            let _ =
-                call.reply.send(Outcome::Denied(format!("{ORDERS_MAX} orders are waiting for its watcher already")));
+        if self.waiting.len() >= CALLS_MAX {
+            let _ = call.reply.send(Outcome::Denied(format!("{CALLS_MAX} orders are waiting for its watcher already")));
             return Ok(());
         }
         self.waiting.insert(order, call.reply);

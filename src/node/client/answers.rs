@@ -107,4 +107,3 @@ impl From<Failure> for Stop {
         Stop::Failed(failure)
     }
 }
-

@@ -10,7 +10,8 @@ use zerovisor_core::wire::{Answer, Deed, Failure, Outcome, Until};
 
 use super::answers::{Answers, Stop};
 use super::chosen::chosen;
-use crate::node::hub::{Call, OrderCall, Target};
+use crate::node::calls::{Call, OrderCall};
+use crate::node::hub::Target;
 use crate::node::session::Node;
 
 /// How long an order may take to be obeyed when the client names no time.

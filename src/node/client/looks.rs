@@ -99,4 +99,3 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
     let page = wire::encode_page(&detail).map_err(|error| Failure::Other(error.to_string()))?;
     Ok(answers.send(Answer::Detail, Some(page)).await?)
 }
-

@@ -1,7 +1,8 @@
 use tokio::sync::mpsc;
+use zerovisor_core::address::Selection;
 use zerovisor_core::name::Labels;
 use zerovisor_core::spec::Spec;
-use zerovisor_core::wire::HostProof;
+use zerovisor_core::wire::{Failure, HostProof};
 
 use zerovisor_core::stats::{Placement, Rung};
 

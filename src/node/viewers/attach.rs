@@ -8,11 +8,11 @@ use zerovisor_core::address::Address;
 use zerovisor_core::fact::State;
 use zerovisor_core::wire::{Answer, AttachAsk, Failure, View, ViewerAct};
 
-use super::lane::{ATTACH_WITHIN, Close};
+use super::lane::{ATTACH_WITHIN, Close, Lane};
 use super::relay::Seat;
 use super::viewer::{Next, Shown, Viewer};
+use crate::node::calls::{Call, Calls};
 use crate::node::client::{Stop, one};
-use crate::node::hub::{Call, Orders};
 use crate::node::session::Node;
 
 /// A process with a terminal, and a watcher to ask about it.
@@ -20,7 +20,7 @@ pub(super) struct Terminal {
     /// What it is called.
     pub(super) shown: Shown,
     /// Where acts go.
-    pub(super) orders: Orders,
+    pub(super) orders: Calls,
     /// Its state, as the journal tells it.
     pub(super) state: tokio::sync::watch::Receiver<State>,
 }
@@ -99,7 +99,7 @@ pub(in crate::node) async fn attach(node: &Node, ask: AttachAsk, viewer: &Arc<Vi
     // Denied by the link itself, or lost with it: the lane knows.
     match number.await {
         Ok(number) => viewer.bind(&orders, number),
-        Err(_) => viewer.on(|lane, now| lane.on_lost(now)),
+        Err(_) => viewer.on(Lane::on_lost),
     }
     drop(orders);
     let over = watch(viewer).await?;
@@ -139,7 +139,7 @@ async fn watch(viewer: &Viewer) -> Result<Close, Stop> {
 }
 
 /// Room for a call; none if there is nothing to wait for.
-async fn room_in(orders: Option<&Orders>) -> Option<tokio::sync::mpsc::Permit<'_, Call>> {
+async fn room_in(orders: Option<&Calls>) -> Option<tokio::sync::mpsc::Permit<'_, Call>> {
     orders?.reserve().await.ok()
 }
 

@@ -12,22 +12,21 @@
 //! left the lane: then the picture and the records behind it are the whole stream, each byte once. A viewer of another size goes round
 //! through STILL, and is sent pictures alone.
 
+mod held;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use zerovisor_core::size::Size;
 use zerovisor_core::wire::PICTURE_PART_BYTES;
 
-/// What a viewer may lag behind by, in bytes of output (and [`RECORD_BYTES`] a record) that wait here beside the window the client
+use held::Held;
+
+/// What a viewer may lag behind by, in bytes of output (and some a record) that wait here beside the window the client
 /// granted; past it all of that is skipped, and a picture takes its place. Thousands of screens: whoever is that late will not read it,
 /// and the picture is there sooner.
 pub(super) const VIEWER_LAG_BYTES: usize = 1 << 20;
-/// What a record costs beside its payload, in bytes: its place in the lane, and headers in a buffer that its payload keeps alive.
-const RECORD_BYTES: usize = 128;
-/// Records that wait are sent on together, in so many bytes and records at most; a single one is never copied.
-const JOINED_BYTES: usize = 64 << 10;
-const JOINED_RECORDS: usize = 64;
 /// Parts of one picture, at most: 32 MiB, more than the largest screen with every cell in colours of its own. Beyond them the watcher
 /// breaks the protocol.
 pub(super) const PICTURE_PARTS_MAX: usize = 128;
@@ -104,13 +103,9 @@ pub(super) struct Lane {
     took: Option<u64>,
     picture: VecDeque<Part>,
     parts: usize,
-    held: VecDeque<(u64, Bytes)>,
-    held_bytes: usize,
+    held: Held,
     /// The newest record that came.
     newest: u64,
-    /// The newest record that left: sent, skipped or contained in a picture.
-    left: u64,
-    skipped_bytes: u64,
     begun: Instant,
     asked_at: Instant,
     close: Option<(Close, Instant)>,
@@ -130,11 +125,8 @@ impl Lane {
             took: None,
             picture: VecDeque::new(),
             parts: 0,
-            held: VecDeque::new(),
-            held_bytes: 0,
+            held: Held::default(),
             newest: 0,
-            left: 0,
-            skipped_bytes: 0,
             begun: now,
             asked_at: now,
             close: None,
@@ -159,9 +151,9 @@ impl Lane {
         self.newest = seq;
         match self.sight {
             Sight::Live | Sight::Asked { .. } => self.hold(seq, payload.clone()),
-            Sight::Wanted { slow } => self.pass_over(seq, payload.len(), slow),
+            Sight::Wanted { slow } => self.held.pass_over(seq, payload.len(), slow),
             Sight::Still => {
-                self.pass_over(seq, payload.len(), false);
+                self.held.pass_over(seq, payload.len(), false);
                 self.want(false);
             }
         }
@@ -200,7 +192,7 @@ impl Lane {
         if last {
             self.on_drawn(seq, size, slow);
         }
-        let skipped_bytes = if last { std::mem::take(&mut self.skipped_bytes) } else { 0 };
+        let skipped_bytes = if last { self.held.take_skipped_bytes() } else { 0 };
         self.picture.push_back(Part::Picture { size, skipped_bytes, last, payload });
         Ok(())
     }
@@ -262,7 +254,7 @@ impl Lane {
                 Part::Attached(_) | Part::Took(_) => 0,
             });
         }
-        (self.sight == Sight::Live && !self.held.is_empty()).then(|| self.joined().1)
+        (self.sight == Sight::Live && !self.held.is_empty()).then(|| self.held.next_bytes())
     }
 
     /// The next part.
@@ -271,18 +263,7 @@ impl Lane {
         if let Some(part) = ahead.or_else(|| self.picture.pop_front()) {
             return Some(part);
         }
-        if self.sight != Sight::Live {
-            return None;
-        }
-        let (records, bytes) = self.joined();
-        if records <= 1 {
-            return self.release().map(Part::Output);
-        }
-        let mut whole = BytesMut::with_capacity(bytes);
-        for _ in 0..records {
-            whole.extend(self.release());
-        }
-        Some(Part::Output(whole.freeze()))
+        if self.sight == Sight::Live { self.held.next().map(Part::Output) } else { None }
     }
 
     /// Whether a picture is to be asked for. `taken`: the client has taken what it was sent.
@@ -294,7 +275,11 @@ impl Lane {
             // The last one, while somebody is there to make it.
             Some(Close::Ended { .. }) if is_wanted => Due::Now,
             None if is_wanted && taken && self.picture.is_empty() => {
-                if now < at { Due::At(at) } else { Due::Now }
+                if now < at {
+                    Due::At(at)
+                } else {
+                    Due::Now
+                }
             }
             Some(Close::Ended { .. }) | None => Due::No,
         }
@@ -332,6 +317,15 @@ impl Lane {
         self.close.as_ref().map(|(close, _)| close)
     }
 
+    /// Whether the watcher has let go of it and tells it nothing more. The end of its run may follow a refusal of one that was attached.
+    pub(super) fn is_dismissed(&self) -> bool {
+        match self.closed() {
+            Some(Close::Stolen) => true,
+            Some(Close::Denied(_)) => self.run.is_none(),
+            Some(Close::Ended { .. } | Close::Lost | Close::Unanswered) | None => false,
+        }
+    }
+
     /// Whether the viewer's task has to look; false from then on until something else happens.
     pub(super) fn take_call(&mut self) -> bool {
         std::mem::take(&mut self.call)
@@ -359,12 +353,12 @@ impl Lane {
     /// No last picture comes: what waits behind it can't be shown, and the client is told how much it was.
     fn give_up(&mut self) {
         if let Sight::Wanted { slow } | Sight::Asked { slow } = self.sight {
-            self.skip_held(slow);
+            self.held.skip(slow);
             self.sight = Sight::Still;
-            if self.skipped_bytes > 0
+            let skipped_bytes = self.held.take_skipped_bytes();
+            if skipped_bytes > 0
                 && let Some((_, size)) = self.terminal
             {
-                let skipped_bytes = std::mem::take(&mut self.skipped_bytes);
                 self.picture.push_back(Part::Picture { size, skipped_bytes, last: true, payload: Bytes::new() });
             }
         }
@@ -383,7 +377,7 @@ impl Lane {
         match self.sight {
             Sight::Live if !self.agrees() => {
                 // Waiting records mean that the client is slow; the picture takes their place.
-                self.skip_held(true);
+                self.held.skip(true);
                 self.want(false);
             }
             Sight::Still => self.want(false),
@@ -395,15 +389,13 @@ impl Lane {
         if self.terminal.is_none_or(|(known, _)| known <= seq) {
             self.terminal = Some((seq, size));
         }
-        while self.held.front().is_some_and(|(held, _)| *held <= seq) {
-            self.skip_first(slow);
-        }
+        self.held.skip_to(seq, slow);
         let fits = self.drawn_for == self.own && self.own.is_none_or(|own| own == size) && self.agrees();
         let shows_all = self.drawn_for == self.own && self.newest <= seq && self.has_size(size);
-        if fits && self.left <= seq {
+        if fits && self.held.left() <= seq {
             self.sight = Sight::Live;
         } else {
-            self.skip_held(slow);
+            self.held.skip(slow);
             if shows_all && !self.agrees() { self.sight = Sight::Still } else { self.want(slow) }
         }
         // What it contains and is still on its way is passed over when it comes.
@@ -411,61 +403,17 @@ impl Lane {
     }
 
     fn hold(&mut self, seq: u64, payload: Bytes) {
-        self.held_bytes += payload.len() + RECORD_BYTES;
-        self.held.push_back((seq, payload));
-        if self.held_bytes <= VIEWER_LAG_BYTES {
+        self.held.push(seq, payload);
+        if self.held.cost_bytes() <= VIEWER_LAG_BYTES {
             return;
         }
         match self.sight {
-            Sight::Asked { slow } => self.skip_held(slow),
+            Sight::Asked { slow } => self.held.skip(slow),
             Sight::Live | Sight::Wanted { .. } | Sight::Still => {
-                self.skip_held(true);
+                self.held.skip(true);
                 self.want(true);
             }
         }
-    }
-
-    fn pass_over(&mut self, seq: u64, bytes: usize, count: bool) {
-        self.left = self.left.max(seq);
-        if count {
-            self.skipped_bytes = self.skipped_bytes.saturating_add(bytes as u64);
-        }
-    }
-
-    fn skip_held(&mut self, count: bool) {
-        while !self.held.is_empty() {
-            self.skip_first(count);
-        }
-    }
-
-    fn skip_first(&mut self, count: bool) {
-        if let Some((seq, payload)) = self.unhold() {
-            self.pass_over(seq, payload.len(), count);
-        }
-    }
-
-    fn release(&mut self) -> Option<Bytes> {
-        let (seq, payload) = self.unhold()?;
-        self.pass_over(seq, 0, false);
-        Some(payload)
-    }
-
-    fn unhold(&mut self) -> Option<(u64, Bytes)> {
-        let (seq, payload) = self.held.pop_front()?;
-        self.held_bytes = self.held_bytes.saturating_sub(payload.len() + RECORD_BYTES);
-        Some((seq, payload))
-    }
-
-    /// How many records go out together, and their bytes.
-    fn joined(&self) -> (usize, usize) {
-        let (mut records, mut bytes) = (0, 0);
-        for (_, payload) in self.held.iter().take(JOINED_RECORDS) {
-            if records > 0 && bytes + payload.len() > JOINED_BYTES {
-                break;
-            }
-            (records, bytes) = (records + 1, bytes + payload.len());
-        }
-        (records, bytes)
     }
 }
 

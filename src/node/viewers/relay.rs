@@ -9,7 +9,7 @@ use zerovisor_core::fact::Fact;
 use zerovisor_core::record::{Head, Kind};
 use zerovisor_core::wire::{self, PICTURE_PART_BYTES, ScreenShown, ToPeer, ViewerAct, ViewerNews};
 
-use super::lane::PictureTooLong;
+use super::lane::{Lane, PictureTooLong};
 use super::viewer::Viewer;
 
 /// Viewers of one terminal, at most; one more is denied.
@@ -52,7 +52,12 @@ pub(in crate::node) struct Relay {
 
 impl Relay {
     /// Somebody comes: what the watcher is to be told. From here on nothing is missed.
-    pub(in crate::node) fn admit(&mut self, seat: Seat, act: ViewerAct, number: oneshot::Sender<u64>) -> Option<ToPeer> {
+    pub(in crate::node) fn admit(
+        &mut self,
+        seat: Seat,
+        act: ViewerAct,
+        number: oneshot::Sender<u64>,
+    ) -> Option<ToPeer> {
         if self.seats.len() >= VIEWERS_MAX {
             let why = format!("{VIEWERS_MAX} viewers are attached to it already");
             match seat {
@@ -139,7 +144,12 @@ impl Relay {
     pub(in crate::node) fn on_news(&mut self, number: u64, news: ViewerNews, payload: Bytes) -> Result<(), NotNews> {
         check(&news, &payload)?;
         match self.seats.get(&number) {
-            Some(Seat::Viewer(viewer)) => tell(viewer, news, payload)?,
+            Some(Seat::Viewer(viewer)) => {
+                tell(viewer, news, payload)?;
+                if viewer.is_dismissed() {
+                    self.seats.remove(&number);
+                }
+            }
             Some(Seat::Reader(parts)) => {
                 if let Some((part, last)) = screen_part(news, payload)
                     && (parts.try_send(part).is_err() || last)
@@ -164,7 +174,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.each(|viewer| viewer.on(|lane, now| lane.on_lost(now)));
+        self.each(|viewer| viewer.on(Lane::on_lost));
     }
 }
 
@@ -185,7 +195,7 @@ fn tell(viewer: &Viewer, news: ViewerNews, payload: Bytes) -> Result<(), Picture
     match news {
         ViewerNews::Attached { run } => viewer.on(|lane, _| lane.on_attached(run)),
         ViewerNews::Denied(why) => viewer.on(|lane, now| lane.on_denied(now, why)),
-        ViewerNews::Stolen => viewer.on(|lane, now| lane.on_stolen(now)),
+        ViewerNews::Stolen => viewer.on(Lane::on_stolen),
         ViewerNews::Picture { seq, size, last } => {
             viewer.on(|lane, _| drawn = lane.on_picture(seq, size, last, payload));
         }

@@ -8,8 +8,8 @@ use zerovisor_core::wire::{Answer, ViewerAct};
 use super::attach::{Terminal, lost, unanswered};
 use super::lane::{ATTACH_WITHIN, PICTURE_PARTS_MAX};
 use super::relay::{ScreenPart, Seat};
+use crate::node::calls::Call;
 use crate::node::client::{Answers, Stop};
-use crate::node::hub::Call;
 use crate::node::session::Node;
 
 /// Asks the watcher for the screen and passes its parts on.
@@ -27,9 +27,8 @@ pub(in crate::node) async fn screen(node: &Node, address: Address, ansi: bool, a
     drop(orders);
     loop {
         let part = timeout(ATTACH_WITHIN, read.recv()).await.map_err(|_| unanswered())?;
-        let (shown_now, last, payload) = part
-            .ok_or_else(lost)?
-            .map_err(|why| Terminal::denied(shown.name.as_str(), *state.borrow(), why))?;
+        let (shown_now, last, payload) =
+            part.ok_or_else(lost)?.map_err(|why| Terminal::denied(shown.name.as_str(), *state.borrow(), why))?;
         answers.send(Answer::Screen { shown: shown_now, last }, Some(payload)).await?;
         if last {
             return Ok(());

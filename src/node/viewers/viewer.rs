@@ -14,8 +14,8 @@ use zerovisor_core::wire::{
 };
 
 use super::lane::{Close, Due, Lane, Part};
+use crate::node::calls::{Call, Calls};
 use crate::node::client::{Answers, Place};
-use crate::node::hub::{Call, Orders};
 
 /// A client has taken what it was sent when no more than this is ungranted, in bytes: clients may grant in lumps of a part.
 const UNTAKEN_BYTES: u64 = PICTURE_PART_BYTES as u64;
@@ -149,6 +149,11 @@ impl Viewer {
         self.move_on_and_call(&mut state);
     }
 
+    /// Whether the watcher has let go of it.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.state().lane.is_dismissed()
+    }
+
     /// Whether nobody looks any more.
     pub(super) fn has_left(&self) -> bool {
         self.state().left
@@ -162,7 +167,7 @@ impl Viewer {
     }
 
     /// The watcher's link knows it by a number from now on.
-    pub(super) fn bind(&self, orders: &Orders, number: u64) {
+    pub(super) fn bind(&self, orders: &Calls, number: u64) {
         self.state().link = Some((orders.downgrade(), number));
     }
 
@@ -199,7 +204,7 @@ impl Viewer {
     }
 
     /// Where acts go: the calls of the watcher's link; none if it is gone.
-    pub(super) fn orders(&self) -> Option<Orders> {
+    pub(super) fn orders(&self) -> Option<Calls> {
         self.state().link.as_ref().and_then(|(calls, _)| calls.upgrade())
     }
 
