@@ -1,7 +1,7 @@
 //! What a program may have left behind in a terminal, undone.
 
 /// Brings a terminal back to what a shell expects, whatever ran in it: sequences of xterm's ctlseqs and of kitty's keyboard protocol, each
-/// without effect where there is nothing to undo. Ends at the beginning of the last line.
+/// without effect where there is nothing to undo. Ends on a new line at the bottom.
 pub const LEAVE: &[u8] = concat!(
     "\x1b[?2026l", // shows what was held back
     "\x1b[<9u",    // kitty's keys, of this screen
@@ -13,7 +13,7 @@ pub const LEAVE: &[u8] = concat!(
     "\x1b[r\x1b[?6l\x1b[?69l\x1b[?7h\x1b[4l\x1b[?5l", // margins, wrap, insert, reverse
     "\x1b(B\x1b)B\x0f\x1b[0m", // ASCII, no attributes
     "\x1b[?25h\x1b[0 q", // the cursor
-    "\x1b[9999;1H",
+    "\x1b[9999;1H\r\n", // below what is shown
 )
 .as_bytes();
 

@@ -117,7 +117,7 @@ fn give_back(shared: &Mutex<Option<Saved>>) {
     with(shared, |saved| {
         let Some(saved) = saved.take() else { return };
         let abort: &[u8] = if saved.cut { ABORT } else { b"" };
-        write_within(&saved.tty, &[abort, saved.leave, b"\r\n"].concat(), PATIENCE);
+        write_within(&saved.tty, &[abort, saved.leave].concat(), PATIENCE);
         if is_ours(&saved.tty) {
             let _ = tcflush(&saved.tty, FlushArg::TCIFLUSH);
             let _ = tcsetattr(&saved.tty, SetArg::TCSANOW, &saved.before);
