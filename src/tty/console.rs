@@ -126,6 +126,11 @@ impl Console {
         }
     }
 
+    /// What undoes what the program set up, in place of what [`Console::open`] was told.
+    pub fn leave_by(&self, leave: &'static [u8]) {
+        self.raw.leave_by(leave);
+    }
+
     /// A picture begins, made from nothing: a sequence that was not complete before it never will be.
     pub fn begin_picture(&mut self) {
         self.queries = QueryFilter::new();

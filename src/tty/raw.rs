@@ -84,6 +84,15 @@ impl RawMode {
         });
     }
 
+    /// Another way to undo what the program set up.
+    pub(super) fn leave_by(&self, leave: &'static [u8]) {
+        with(&self.shared, |saved| {
+            if let Some(saved) = saved {
+                saved.leave = leave;
+            }
+        });
+    }
+
     /// Gives the terminal back; so does the drop.
     pub fn leave(self) {}
 }

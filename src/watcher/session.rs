@@ -17,7 +17,6 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Sleep, sleep_until};
 use zerovisor_core::fact::{Cause, Fact, State};
 use zerovisor_core::id::Id;
-use zerovisor_core::keys::{Key, KeyModes};
 use zerovisor_core::lifecycle::{Denial, Lifecycle, Order, Verdict};
 use zerovisor_core::record::{Kind, OUTPUT_MAX_BYTES};
 use zerovisor_core::signal::Signal;
@@ -380,7 +379,7 @@ impl Session {
             Deed::Signal(signal) => Order::Signal(signal),
             Deed::Input { eof } => return self.send_input(payload, eof),
             Deed::Remove { force } => Order::Remove { force },
-            Deed::Keys { keys } => return self.send_input(typed(&payload, &keys), false),
+            Deed::Keys { .. } => return Outcome::Denied("this watcher knows no keys".into()),
         };
         outcome(self.process.on_order(order))
     }
@@ -514,19 +513,6 @@ impl Session {
             && (!life.state().has_run() && life.state() != State::Backoff);
         self.uplink.away_since().filter(|_| idle).map(|since| since + ABANDONED)
     }
-}
-
-/// What is typed at a process on pipes: the text, and the keys as a terminal sends them, with a line feed for Enter.
-fn typed(text: &[u8], keys: &[Key]) -> Bytes {
-    let mut bytes = text.to_vec();
-    for key in keys {
-        let begin = bytes.len();
-        key.encode(KeyModes::default(), &mut bytes);
-        if &bytes[begin..] == b"\r" {
-            bytes[begin] = b'\n';
-        }
-    }
-    bytes.into()
 }
 
 fn outcome(verdict: Verdict) -> Outcome {
