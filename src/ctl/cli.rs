@@ -11,13 +11,14 @@ use zerovisor_core::signal::Signal;
 use zerovisor_core::units::Span;
 
 use crate::ctl::error::CtlError;
-use crate::ctl::filter::{Filter, SortKey};
 use crate::ctl::out;
 use crate::net::Endpoint;
 use crate::usage;
 
+mod listing;
 mod terminal;
 
+pub use listing::{Ps, Top};
 pub use terminal::{Attach, Screen, Send};
 
 /// Where a zerovisor is expected when nothing else is said.
@@ -82,6 +83,8 @@ pub enum Format {
 pub enum Verb {
     /// List processes
     Ps(Ps),
+    /// Watch processes and what they use, redrawn every second
+    Top(Top),
     /// Show what processes wrote
     Logs(Logs),
     /// Step into a process's terminal, and out again with Ctrl-] three times
@@ -144,34 +147,6 @@ impl Targets {
         each
     }
 }
-
-/// `zvctl ps`
-#[derive(Args, Debug)]
-#[command(after_help = PS_HELP)]
-pub struct Ps {
-    /// Which; nothing means every live one.
-    #[command(flatten)]
-    pub targets: Targets,
-    /// Ended ones too
-    #[arg(short, long)]
-    pub all: bool,
-    /// Order by a field: text ascending, quantities largest first; -FIELD turns it round
-    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
-    pub sort: Option<SortKey>,
-    /// Only those an expression is true for, such as 'cpu > 50 && name ~ "web"'
-    #[arg(long = "where", value_name = "EXPR")]
-    pub filter: Option<Filter>,
-    /// Only the ids, whole, one a line
-    #[arg(short, long, conflicts_with = "output")]
-    pub quiet: bool,
-}
-
-const PS_HELP: &str = "\
-Fields for --where and --sort: id name node state pid run started_at ended_at uptime cpu memory peak restarts exit.code \
-exit.signal exit.oom command rung output silent labels.KEY, and their names in JSON. \
-Operators: == != < <= > >= ~ (matches a regular expression) !~ && || ! ( ). \
-Sizes and spans take units: memory > 1.5G && uptime < 10m. A field alone is true when it has a value that is not 0. \
-null compares with ==: exit.code == null. What is not measured compares as neither greater nor smaller.";
 
 /// `zvctl logs`
 #[derive(Args, Debug)]

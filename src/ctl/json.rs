@@ -11,11 +11,17 @@ use serde_json::{Map, Value, json};
 use zerovisor_core::escape::is_dangerous;
 use zerovisor_core::exit::{Exit, ExitReport, SpawnFailure, SpawnFault};
 use zerovisor_core::fact::{Cause, Fact, Gap, GapReason, State};
+use zerovisor_core::limits::CgroupMode;
 use zerovisor_core::name::{Labels, NodeName, ProcessName};
+use zerovisor_core::size::Size;
 use zerovisor_core::spec::{Leftovers, Spec};
 use zerovisor_core::view::{Detail, Event, ExitSummary, Happening, Nodes, ProcessRow};
 
 use super::when::rfc3339;
+
+mod usage;
+
+pub use usage::NodeRowJson;
 
 /// A value as one line of text, without its end.
 pub fn line(value: &impl Serialize) -> String {
@@ -135,6 +141,10 @@ pub struct DetailJson<'a> {
     spawn_failure: Option<Value>,
     gaps: u32,
     journal: Value,
+    placement_why: &'a str,
+    limits: Value,
+    terminal: Option<Value>,
+    sample: Option<Value>,
     facts: Vec<Map<String, Value>>,
 }
 
@@ -161,9 +171,20 @@ impl<'a> DetailJson<'a> {
                 "last_seq": detail.journal_last_seq,
                 "bytes": detail.journal_bytes,
             }),
+            placement_why: &detail.placement.why,
+            limits: usage::limits(&detail.spec.limits),
+            terminal: terminal_size(detail).map(usage::size),
+            sample: detail.sample.as_ref().map(usage::sample),
             facts: detail.facts.iter().map(told).collect(),
         }
     }
+}
+
+/// The size of its terminal as last told; none: it runs on pipes.
+pub fn terminal_size(detail: &Detail) -> Option<Size> {
+    let begun = detail.spec.terminal?;
+    let resized = |(_, fact): &(_, Fact)| if let Fact::Resized { size, .. } = fact { Some(*size) } else { None };
+    detail.facts.iter().rev().find_map(resized).or(Some(begun))
 }
 
 fn spec(spec: &Spec) -> Value {
@@ -183,6 +204,8 @@ fn spec(spec: &Spec) -> Value {
         "stop_timeout_s": spec.stop_timeout.as_secs_f64(),
         "leftovers": match spec.leftovers { Leftovers::Stop => "stop", Leftovers::Wait => "wait" },
         "detached": spec.detached,
+        "terminal": spec.terminal.map(usage::size),
+        "cgroup": match spec.cgroup { CgroupMode::Auto => "auto", CgroupMode::Require => "require", CgroupMode::Off => "off" },
     })
 }
 
@@ -202,6 +225,10 @@ fn report(report: &ExitReport) -> Value {
         "peak_rss_bytes": report.usage.peak_rss_bytes,
         "output_bytes": report.usage.output_bytes,
         "input_bytes": report.usage.input_bytes,
+        "memory_peak_bytes": report.usage.memory_peak_bytes,
+        "read_bytes": report.usage.read_bytes,
+        "written_bytes": report.usage.written_bytes,
+        "oom_kills": report.usage.oom_kills,
         "restarts": report.restarts,
     })
 }

@@ -29,7 +29,9 @@ use std::ffi::OsString;
 
 use cli::{Cli, Verb};
 use error::CtlError;
-use verbs::{Asker, attach, completion, events, inspect, logs, ping, ps, rm, screen, send, signal, start, stop, wait};
+use verbs::{
+    Asker, attach, completion, events, inspect, logs, ping, ps, rm, screen, send, signal, start, stop, top, wait,
+};
 
 /// Does what the command line says; the exit status.
 pub fn run(words: impl IntoIterator<Item = OsString>, others: fn() -> Vec<clap::Command>) -> u8 {
@@ -57,6 +59,7 @@ async fn verb(cli: &Cli, others: fn() -> Vec<clap::Command>) -> Result<(), CtlEr
     let asker = || Asker::new(&cli.common);
     match &cli.verb {
         Verb::Ps(args) => ps::run(&asker()?, args).await,
+        Verb::Top(args) => top::run(&asker()?, args).await,
         Verb::Logs(args) => logs::run(&asker()?, args).await,
         Verb::Attach(args) => attach::run(&asker()?, args).await,
         Verb::Screen(args) => screen::run(&asker()?, args).await,

@@ -15,6 +15,10 @@ use super::json::happening_text;
 use super::out::Look;
 use super::when::rfc3339;
 
+mod nodes;
+
+pub use nodes::nodes;
+
 /// The narrowest a column is cut to.
 const COLUMN_MIN: usize = 8;
 /// The narrowest the text of an event is cut to: it is what the table is for.

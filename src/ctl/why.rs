@@ -5,7 +5,7 @@ use std::time::Duration;
 use zerovisor_core::exit::{Exit, ExitReport};
 use zerovisor_core::fact::{Cause, Fact, Gap, State};
 use zerovisor_core::restart::RestartPolicy;
-use zerovisor_core::units::{Span, Timestamp};
+use zerovisor_core::units::{Bytes, Span, Timestamp};
 use zerovisor_core::view::Detail;
 
 use super::verbs::start::zvwatch_line;
@@ -57,7 +57,7 @@ fn running(detail: &Detail, now: Timestamp) -> String {
     let row = &detail.row;
     let since = row.started_at.map_or_else(String::new, |at| format!(" since {} ({})", rfc3339(at), ago(at, now)));
     let before = match (&detail.report, row.restarts) {
-        (Some(report), 1..) => format!(" Restarted {}; the run before: {}.", times(row.restarts), end(report)),
+        (Some(report), 1..) => format!(" Restarted {}; the run before: {}.", times(row.restarts), end(detail, report)),
         (Some(_) | None, _) => String::new(),
     };
     format!("runs{since}: run {}{}.{before}", row.run, pid(detail))
@@ -72,12 +72,17 @@ fn times(count: u32) -> String {
 }
 
 /// How a run ended, as the end of a sentence.
-fn end(report: &ExitReport) -> String {
+fn end(detail: &Detail, report: &ExitReport) -> String {
     let lived = Span(report.runtime);
     let at = rfc3339(report.ended_at);
     match (report.oom, report.exit) {
         (Some(true), _) => {
-            format!("the kernel killed it for want of memory at {at}, after {lived}")
+            let limit = detail.spec.limits.memory_bytes.map_or_else(
+                || "without a limit of its own: the machine, or a group it is in, had no more".to_owned(),
+                |bytes| format!("its limit is {} (--memory)", Bytes(bytes)),
+            );
+            let peak = Bytes(report.peak_bytes());
+            format!("the kernel killed it for want of memory at {at}, after {lived}; peak {peak}, {limit}")
         }
         (_, Exit::Code(0)) => format!("it ended by itself with exit code 0 at {at}, after {lived}"),
         (_, Exit::Code(code)) => format!("it failed with exit code {code} at {at}, after {lived}"),
@@ -91,7 +96,7 @@ fn end(report: &ExitReport) -> String {
 fn last_end(detail: &Detail) -> String {
     match (&detail.spawn_failure, &detail.report) {
         (Some(failure), _) => format!("it could not start: {}", failure.message),
-        (None, Some(report)) => end(report),
+        (None, Some(report)) => end(detail, report),
         (None, None) => "how its last run ended is not known".into(),
     }
 }
@@ -173,7 +178,7 @@ fn stopping(detail: &Detail) -> String {
 }
 
 fn stopped(detail: &Detail) -> String {
-    let how = detail.report.as_ref().map_or_else(String::new, |report| format!(": {}", end(report)));
+    let how = detail.report.as_ref().map_or_else(String::new, |report| format!(": {}", end(detail, report)));
     let grace = detail.spec.stop_timeout;
     let (by, killed) = match (cause(detail), killed_at(detail)) {
         (Some((at, cause)), None) => (format!("was stopped {cause} at {}", rfc3339(at)), String::new()),

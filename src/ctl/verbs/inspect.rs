@@ -1,8 +1,11 @@
 //! `zvctl inspect` and `zvctl why`
 
+use std::time::Duration;
+
 use zerovisor_core::address::Address;
 use zerovisor_core::escape::escaped;
 use zerovisor_core::spec::{Leftovers, quoted_command};
+use zerovisor_core::stats::Sample;
 use zerovisor_core::units::{Bytes, Span};
 use zerovisor_core::view::{Detail, Nodes};
 use zerovisor_core::wire::{Answer, Ask, decode_page};
@@ -140,7 +143,7 @@ fn present(detail: &Detail, lines: &mut Lines) {
     let cpu = row.cpu_percent.map_or_else(|| "-".into(), |cpu| format!("{cpu:.1}%"));
     let (memory, peak) = (bytes(row.memory_bytes), bytes(row.memory_peak_bytes));
     lines.add("uses", format!("cpu {cpu}, memory {memory}, peak {peak}"));
-    lines.add("cgroup", row.rung.as_deref().unwrap_or("-"));
+    placement(detail, lines);
     if let Some(exit) = &row.exit {
         lines.add("exit", render::exit_cell(exit));
     }
@@ -156,6 +159,46 @@ fn present(detail: &Detail, lines: &mut Lines) {
     lines.add("gaps", detail.gaps.to_string());
 }
 
+/// Where it stands, what it may use, and what it uses.
+fn placement(detail: &Detail, lines: &mut Lines) {
+    lines.add("cgroup", format!("{}: {}", detail.placement.rung, detail.placement.why));
+    let limits = detail.spec.limits;
+    lines.add("limits", if limits.is_empty() { "none".into() } else { limits.to_string() });
+    if let Some(size) = json::terminal_size(detail) {
+        lines.add("terminal", size.to_string());
+    }
+    if let Some(sample) = &detail.sample {
+        lines.add("sample", sample_line(sample));
+    }
+}
+
+/// What of a sample is known, in one line.
+fn sample_line(sample: &Sample) -> String {
+    let bytes = |name: &str, bytes: Option<u64>| bytes.map(|bytes| format!("{name} {}", Bytes(bytes)));
+    let count = |name: &str, count: Option<u64>| count.map(|count| format!("{name} {count}"));
+    let span = |name: &str, us: u64| Some(format!("{name} {}", Span(Duration::from_micros(us))));
+    let waits = |name: &str, percent: Option<f32>| percent.map(|percent| format!("{name} pressure {percent:.1}%"));
+    let parts = [
+        span("user", sample.cpu_user_us),
+        span("system", sample.cpu_system_us),
+        sample.throttled_us.filter(|us| *us > 0).and_then(|us| span("throttled", us)),
+        bytes("anon", sample.anon_bytes),
+        bytes("file", sample.file_bytes),
+        bytes("swap", sample.swap_bytes.filter(|swap| *swap > 0)),
+        count("oom kills", sample.oom_kills.filter(|kills| *kills > 0)),
+        count("tasks", sample.pids),
+        bytes("read", sample.read_bytes),
+        bytes("written", sample.written_bytes),
+        waits("cpu", sample.pressure.cpu),
+        waits("memory", sample.pressure.memory),
+        waits("io", sample.pressure.io),
+        count("main threads", sample.main_threads),
+        count("main descriptors", sample.main_fds),
+        sample.main_state.map(|state| format!("main state {state}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use zerovisor_core::fact::{Fact, State};
@@ -168,14 +211,26 @@ mod tests {
         let mut detail = why::tests::detail(State::Running);
         detail.spec.command = vec!["sh".into(), "\x1b[2J".into()];
         detail.facts = vec![(Timestamp(1_000_000), Fact::Fatal { why: "x\ny".into() })];
+        detail.spec.terminal = Some(zerovisor_core::size::Size::DEFAULT);
+        detail.spec.limits.memory_bytes = Some(64 << 20);
+        detail.sample = Some(Sample { pids: Some(3), main_state: Some('S'), ..Sample::default() });
         let report = report(&detail);
-        for part in
-            ["name         web\n", "command      sh '\\x1b[2J'\n", "SIGTERM, killed after 10s", "given up: x\\x0ay\n"]
-        {
+        for part in [
+            "cgroup       none: no cgroup\n",
+            "limits       memory 64.0 MiB\n",
+            "terminal     80x24\n",
+            "tasks 3, main state S\n",
+            "name         web\n",
+            "command      sh '\\x1b[2J'\n",
+            "SIGTERM, killed after 10s",
+            "given up: x\\x0ay\n",
+        ] {
             assert!(report.contains(part), "{part} in {report}");
         }
         let json = json::line(&json::DetailJson::of(&detail));
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&value["terminal"]["cols"], &value["limits"]["memory_bytes"]), (&80.into(), &(64 << 20).into()));
+        assert_eq!((&value["placement_why"], &value["sample"]["pids"]), (&"no cgroup".into(), &3.into()));
         assert_eq!((&value["spec"]["restart"], &value["facts"][0]["event"]), (&"no".into(), &"fatal".into()));
     }
 }

@@ -14,6 +14,7 @@ pub mod send;
 pub mod signal;
 pub mod start;
 pub mod stop;
+pub mod top;
 pub mod wait;
 pub mod wait_text;
 

@@ -3,8 +3,10 @@
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use zerovisor_core::limits::{CgroupMode, CpuLimit};
 use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::signal::Signal;
+use zerovisor_core::size::Size;
 use zerovisor_core::spec::{ExitCodes, Leftovers, Spec, quoted_command};
 use zerovisor_core::units::Span;
 use zerovisor_core::view::Nodes;
@@ -90,11 +92,37 @@ pub fn zvwatch_line(spec: &Spec) -> String {
     if spec.leftovers == Leftovers::Wait {
         option("--leftovers", "wait".into());
     }
+    confined(spec, &mut option);
+    if let Some(size) = spec.terminal {
+        words.push("--pty".into());
+        if size != Size::DEFAULT {
+            words.extend(["--size".into(), size.to_string()]);
+        }
+    }
     if !spec.command.is_empty() {
         words.push("--".into());
         words.extend(spec.command.iter().cloned());
     }
     typed(&words)
+}
+
+/// The options of limits and cgroups.
+fn confined(spec: &Spec, option: &mut impl FnMut(&str, String)) {
+    let limits = &spec.limits;
+    if let Some(bytes) = limits.memory_bytes {
+        option("--memory", bytes.to_string());
+    }
+    if let Some(millis) = limits.cpu_millis {
+        option("--cpus", CpuLimit(millis).to_string());
+    }
+    if let Some(pids) = limits.pids {
+        option("--pids", pids.to_string());
+    }
+    match spec.cgroup {
+        CgroupMode::Auto => {}
+        CgroupMode::Require => option("--cgroup", "require".into()),
+        CgroupMode::Off => option("--cgroup", "off".into()),
+    }
 }
 
 /// Words as they are typed into a shell; control characters in them as `$'...'`, so that they survive being shown and copied.
@@ -139,6 +167,15 @@ mod tests {
             zvwatch_line(&spec),
             "zvwatch -d --name web -l app=web --cwd / --restart on-failure:5 --backoff 100ms..1m00s \
              --exit-codes 0,3 --stop-signal SIGINT -- sh -c 'a && b'"
+        );
+        let mut spec = crate::ctl::why::tests::detail(State::Exited).spec;
+        spec.terminal = Some("100x30".parse().unwrap());
+        spec.limits.memory_bytes = Some(1 << 20);
+        (spec.limits.cpu_millis, spec.limits.pids, spec.cgroup) = (Some(500), Some(9), CgroupMode::Require);
+        assert_eq!(
+            zvwatch_line(&spec),
+            "zvwatch -d --name web -l app=web --cwd / --memory 1048576 --cpus 0.5 --pids 9 --cgroup require \
+             --pty --size 100x30 -- sleep 1d"
         );
         let line = typed(&["a b".into(), "it's\n\x1b1\\".into()]);
         assert_eq!(line, r"'a b' $'it\'s\n\0331\\'");
