@@ -1,19 +1,23 @@
 //! The command line of `zvwatch`, parsed once into what the rest works with.
 
+mod resources;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
-use zerovisor_core::limits::{CgroupMode, Limits};
 use zerovisor_core::name::{Label, Labels, NameError, ProcessName};
 use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::signal::Signal;
 use zerovisor_core::spec::{ExitCodes, Leftovers, Spec, shown_command};
 use zerovisor_core::units::{Span, SpanRange};
+
+use resources::{Contradiction, ResourceArgs};
 
 use super::env::{EnvError, Environment, Variable, read_file};
 use super::guard::OWN_FAILURE;
@@ -87,6 +91,8 @@ pub struct Cli {
     /// What becomes of other processes it leaves when it ends
     #[arg(long, default_value = "stop", value_name = "WHAT")]
     leftovers: LeftoversArg,
+    #[command(flatten)]
+    resources: ResourceArgs,
     /// The command and its arguments; without one, zvwatch waits for `zvctl start NAME -- CMD`
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -122,6 +128,8 @@ pub struct Settings {
     pub tee: bool,
     /// Forward our standard input.
     pub stdin: bool,
+    /// How often what it uses is measured, if at all.
+    pub stats_every: Option<Duration>,
 }
 
 /// Why a command line is not carried out.
@@ -139,6 +147,9 @@ pub enum CliError {
     /// tcp without `--insecure`.
     #[error("{0} would be neither encrypted nor authenticated: use ipc://, or say --insecure")]
     Insecure(Endpoint),
+    /// A limit without anything to hold it.
+    #[error("{0}")]
+    Contradiction(#[from] Contradiction),
     /// A command that is the empty word.
     #[error("an empty command cannot be run: give one, or none to wait for one")]
     EmptyCommand,
@@ -185,6 +196,7 @@ impl Cli {
         if self.command.first().is_some_and(|word| word.is_empty()) {
             return Err(CliError::EmptyCommand);
         }
+        self.resources.check()?;
         let mut variables = Vec::new();
         for path in &self.env_file {
             variables.extend(read_file(path)?);
@@ -211,11 +223,12 @@ impl Cli {
             },
             detached: self.detach,
             terminal: None,
-            cgroup: CgroupMode::Auto,
-            limits: Limits::default(),
+            cgroup: self.resources.mode(),
+            limits: self.resources.limits(),
         };
+        let stats_every = self.resources.stats_every();
         let Cli { endpoint, tee, stdin, command: argv, cwd, .. } = self;
-        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin })
+        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin, stats_every })
     }
 }
 
@@ -278,6 +291,16 @@ mod tests {
         assert!(error("zvwatch --env =1 x").contains("NAME=VALUE"));
         assert!(error("zvwatch --env-file /nonexistent x").contains("/nonexistent"));
         assert!(error("zvwatch --leftovers x y").contains("stop"));
+        assert!(error("zvwatch --memory banana x").contains("512M"));
+        assert!(
+            error("zvwatch --memory 1 x").contains("1.00 MiB at least")
+                || error("zvwatch --memory 1 x").contains("at least")
+        );
+        assert!(error("zvwatch --cpus 0 x").contains("0.01 at least"));
+        assert!(error("zvwatch --pids 0 x").contains("1 to"));
+        assert!(error("zvwatch --cgroup maybe x").contains("require"));
+        assert!(error("zvwatch --stats-interval 1ms x").contains("100ms"));
+        assert!(error("zvwatch --cgroup off --memory 64M x").contains("--memory"));
         assert!(read("zvwatch --insecure -e tcp://h:1 x").is_ok());
         assert_eq!(read("zvwatch -l =1 x").unwrap_err().tell(), OWN_FAILURE);
     }

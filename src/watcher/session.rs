@@ -8,6 +8,7 @@
 
 mod leaving;
 mod orders;
+mod placing;
 mod signals;
 
 use std::io;
@@ -33,6 +34,7 @@ use super::clock;
 use super::console::{Tee, Typed};
 use super::guard::WatcherSide;
 use super::input::Input;
+use super::placement::{Placing, Wanted};
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
 use super::sys;
@@ -58,6 +60,8 @@ enum Event {
     Typed(Option<Bytes>),
     /// The console took some of the copy.
     Teed,
+    /// Members of the run's cgroup have ended.
+    Members,
     /// From the zerovisor.
     Uplink(Arrival),
     /// A deadline has passed.
@@ -67,6 +71,8 @@ enum Event {
 /// Everything of one watcher.
 struct Session {
     process: Process,
+    /// Until it is known where runs are put.
+    placing: Option<Placing>,
     window: Window,
     uplink: Uplink,
     id: Id,
@@ -96,20 +102,14 @@ struct Session {
 /// Something the watcher itself needs could not be had; nothing was started.
 pub async fn run(settings: Settings, side: WatcherSide) -> io::Result<u8> {
     let mut session = Session::new(settings, side)?;
-    loop {
-        let event = session.next().await;
-        if let Some(status) = session.on_event(event).await {
-            return Ok(status);
-        }
-        if let Some(status) = session.settle().await {
-            return Ok(status);
-        }
-    }
+    let status = session.live().await;
+    session.process.leave();
+    Ok(status)
 }
 
 impl Session {
     fn new(settings: Settings, side: WatcherSide) -> io::Result<Session> {
-        let Settings { endpoint, spec, argv, env, cwd, tee, stdin } = settings;
+        let Settings { endpoint, spec, argv, env, cwd, tee, stdin, stats_every } = settings;
         sys::one_heap();
         let pid = std::process::id();
         let id = Id::from_random(clock::random()?);
@@ -117,20 +117,32 @@ impl Session {
         let life = Lifecycle::new(&spec, seed);
         let control = side.control_fd().try_clone_to_owned()?;
         let (detached, created_at) = (spec.detached, clock::timestamp());
+        let host = Host::here().proof_of(pid.cast_signed());
+        let placing = Placing::start(Wanted {
+            name: spec.name.to_string(),
+            id,
+            owner: host.clone(),
+            starts: !argv.is_empty(),
+            has_front: side.has_front(),
+            mode: spec.cgroup,
+            limits: spec.limits,
+        })?;
         let hello = WatcherHello {
             id,
             secret: clock::random()?,
             welcomed_before: false,
             created_at,
-            host: Host::here().proof_of(pid.cast_signed()),
+            host,
             first_seq: 1,
             next_seq: 1,
             state: life.state(),
-            placement: Placement { rung: Rung::None, why: "no cgroup was looked for".into() },
+            // Known before it is sent.
+            placement: Placement { rung: Rung::None, why: String::new() },
             spec,
         };
         Ok(Session {
-            process: Process::new(life, side, Command { argv, env, cwd }),
+            process: Process::new(life, side, Command { argv, env, cwd }, stats_every),
+            placing: Some(placing),
             window: Window::default(),
             uplink: Uplink::new(endpoint, hello, seed),
             id,
@@ -148,6 +160,18 @@ impl Session {
             full_since: None,
             left_at: None,
         })
+    }
+
+    async fn live(&mut self) -> u8 {
+        loop {
+            let event = self.next().await;
+            if let Some(status) = self.on_event(event).await {
+                return status;
+            }
+            if let Some(status) = self.settle().await {
+                return status;
+            }
+        }
     }
 
     /// Waits. Every branch is cancel-safe, as each says itself: what is not taken stays where it is.
@@ -169,6 +193,7 @@ impl Session {
             () = timer.as_mut(), if deadline.is_some() => Event::Timer,
             () = process.input_ready() => Event::Input,
             () = teed(tee.as_ref()) => Event::Teed,
+            () = process.members_changed() => Event::Members,
             chunk = next_typed(typed.as_mut()), if may_type => Event::Typed(chunk),
             kind = process.output_ready(), if room => Event::Output(kind),
         }
@@ -207,7 +232,11 @@ impl Session {
             Event::Input => self.write_input(),
             Event::Typed(chunk) => self.on_typed(chunk),
             Event::Teed => {}
+            Event::Members => self.process.look_again(Instant::now()),
             Event::Uplink(arrival) => {
+                if let Some(status) = self.placed().await {
+                    return Some(status);
+                }
                 let state = self.process.life().state();
                 let word = self.uplink.on_arrival(arrival, &mut self.window, state).await;
                 return self.on_word(word?).await;
@@ -221,6 +250,10 @@ impl Session {
         let now = Instant::now();
         let hold = self.hold();
         self.process.on_timer(now, hold);
+        if let Some(sample) = self.process.sample(now) {
+            // Before the heartbeat, which it takes the place of.
+            self.uplink.send_sample(sample, &mut self.window).await;
+        }
         let (heartbeat, word) = self.uplink.on_timer(now, &mut self.window).await;
         self.untidy |= heartbeat && self.process.on_heartbeat(now);
         if heartbeat && self.window.is_empty() && std::mem::take(&mut self.untidy) {

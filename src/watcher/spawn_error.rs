@@ -37,10 +37,12 @@ pub enum Stage {
     DeathSignal,
     /// Becoming the program.
     Exec,
+    /// Entering its cgroup.
+    Cgroup,
 }
 
 impl Stage {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Prepare,
         Self::Pipe,
         Self::Clone,
@@ -52,6 +54,7 @@ impl Stage {
         Self::Signals,
         Self::DeathSignal,
         Self::Exec,
+        Self::Cgroup,
     ];
 
     /// The stage that a child named by its number.
@@ -105,6 +108,8 @@ pub enum Cause {
     BadInterpreter(PathBuf),
     /// A program whose loader (dynamic linker) is missing.
     NoLoader,
+    /// There is no cgroup for it: why.
+    NoCgroup(String),
 }
 
 /// A failed start. Nothing is left of the child.
@@ -125,6 +130,11 @@ impl SpawnError {
     pub(super) fn own(stage: Stage, source: &std::io::Error, path: &Path) -> Self {
         let errno = source.raw_os_error().unwrap_or(libc::EIO);
         Self { stage, errno, path: path.to_owned(), cause: Cause::Errno }
+    }
+
+    /// No cgroup could be had for the program.
+    pub(super) fn no_cgroup(path: &Path, why: String) -> Self {
+        Self { stage: Stage::Cgroup, errno: libc::EIO, path: path.to_owned(), cause: Cause::NoCgroup(why) }
     }
 
     /// Whose fault it is.
@@ -222,6 +232,7 @@ impl fmt::Display for SpawnError {
             (Cause::BadInterpreter(interpreter), _) => {
                 write!(f, "cannot run {path:?}: bad interpreter: {interpreter:?}; install it or change the #! line")
             }
+            (Cause::NoCgroup(why), _) => write!(f, "cannot run {path:?} in a cgroup of its own: {why}"),
             (Cause::NoLoader, _) => {
                 write!(
                     f,
@@ -246,6 +257,7 @@ impl SpawnError {
             Stage::Signals => "reset the signals of",
             Stage::DeathSignal => "tie to its watcher the life of",
             Stage::Exec => "run",
+            Stage::Cgroup => "put into its cgroup",
         };
         let hint = match self.errno {
             libc::EAGAIN => "raise the limit of processes (ulimit -u, pids cgroup) or end some",
