@@ -21,8 +21,8 @@ pub enum Barrier {
     /// A mount from outside of our cgroup namespace, or of another part of the tree, or hidden under another mount.
     #[error("the mount at {} does not show our own cgroup", .0.display())]
     Unseen(PathBuf),
-    /// A cgroup for threads can hold no process of ours.
-    #[error("{} is a threaded cgroup", .0.display())]
+    /// Only threads of processes that are elsewhere can be in the cgroups below it.
+    #[error("{} is a threaded cgroup, which has room for no other processes", .0.display())]
     Threaded(PathBuf),
     /// A v1 hierarchy that controls cpusets too: a new cgroup of it has no CPUs and takes no process.
     #[error("{} also controls cpusets, which are empty in a new cgroup", .0.display())]
@@ -36,6 +36,9 @@ pub enum Barrier {
     /// The rule of no internal processes: a cgroup with processes cannot give controllers to those below it.
     #[error("other processes share {}", .0.display())]
     Shared(PathBuf),
+    /// A limit that v1, which has the controller here, does not know.
+    #[error("{} is of cgroup v1, and only v2 has such a limit", .0.display())]
+    OnlyV2(PathBuf),
     /// Anything else the kernel said.
     #[error("{}: {errno}", path.display())]
     Failed {
@@ -46,9 +49,9 @@ pub enum Barrier {
     },
 }
 
-/// A resource that cannot be limited or measured here, why, and what to do about it.
+/// A resource that cannot be limited and measured here, why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{resource} cannot be limited: {barrier}{}", hint(advice.as_deref()))]
+#[error("{resource} cannot be controlled: {barrier}{}", hint(advice.as_deref()))]
 pub struct Refusal {
     /// The resource.
     pub resource: Resource,
@@ -89,7 +92,7 @@ impl Surroundings {
     /// The command or option that would take the barrier away, where one is known.
     pub(crate) fn advice(self, barrier: &Barrier) -> Option<String> {
         match barrier {
-            Barrier::ReadOnly(_) | Barrier::Unseen(_) | Barrier::Denied(_) | Barrier::NotMounted if self.container => {
+            Barrier::ReadOnly(_) | Barrier::Unseen(_) | Barrier::NotMounted if self.container => {
                 Some("--cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:rw on the container".to_owned())
             }
             Barrier::NotMounted => {
@@ -103,13 +106,18 @@ impl Surroundings {
                 Some(format!("systemd-run {user}--scope -p Delegate=yes zvwatch ..."))
             }
             Barrier::Denied(_) => Some("running zvwatch as root, or in a cgroup that root has given to you".to_owned()),
-            Barrier::Shared(home) => Some(format!(
-                "mkdir {0}/zerovisor && echo $$ > {0}/zerovisor/cgroup.procs && exec zvwatch ...",
-                home.display()
-            )),
+            Barrier::Shared(_) if self.container => {
+                Some("zvwatch as the first program of the container, or in a cgroup of its own".to_owned())
+            }
+            // A sibling: below a cgroup with processes there are no controllers to be had.
+            Barrier::Shared(home) => home.parent().filter(|_| self.root).map(|above| {
+                let own = above.join("zerovisor");
+                format!("mkdir -p {0}; echo $$ > {0}/cgroup.procs; exec zvwatch ...", own.display())
+            }),
             Barrier::Unseen(_)
             | Barrier::Threaded(_)
             | Barrier::Cpuset(_)
+            | Barrier::OnlyV2(_)
             | Barrier::NotDelegated(_)
             | Barrier::NotEnabled(_)
             | Barrier::Failed { .. } => None,

@@ -65,35 +65,56 @@ fn listed(home: &Place, file: &str) -> Vec<Controller> {
     all
 }
 
+/// That processes can be in the cgroups below home. They cannot once a threaded controller (cpu, pids) was enabled while processes
+/// were in home itself.
+pub(crate) fn check_domain(home: &Path) -> Result<(), Barrier> {
+    match fs::read(home.join("cgroup.type")) {
+        Ok(kind) if kind.trim_ascii() != b"domain" => Err(Barrier::Threaded(home.to_path_buf())),
+        Ok(_) => Ok(()),
+        // The root has no type.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(barrier(errno(&e), home)),
+    }
+}
+
 /// Enables what home has been given, one by one; what cannot be is returned with the reason.
 pub(crate) fn enable(home: &mut Place, family: &[i32]) -> Vec<(Controller, Barrier)> {
-    let (available, present) = (listed(home, "cgroup.controllers"), enabled(home));
-    let missing = available.into_iter().filter(|controller| !present.contains(controller));
-    let failed = missing.filter_map(|controller| enable_one(home, controller, family).err().map(|e| (controller, e)));
-    let failed: Vec<_> = failed.collect();
+    let present = enabled(home);
+    let mut missing = listed(home, "cgroup.controllers");
+    missing.retain(|controller| !present.contains(controller));
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let failed = match make_room(home, family) {
+        Ok(()) => missing.into_iter().filter_map(|c| enable_one(home, c).err().map(|barrier| (c, barrier))).collect(),
+        Err(barrier) => missing.into_iter().map(|controller| (controller, barrier.clone())).collect(),
+    };
     home.controllers = enabled(home);
     failed
 }
 
-fn enable_one(home: &Place, controller: Controller, family: &[i32]) -> Result<(), Barrier> {
-    let file = "cgroup.subtree_control";
-    let value = format!("+{}", controller.name(Version::V2));
-    let mut written = home.write(file, &value);
-    if written.as_ref().is_err_and(|e| errno(e) == Errno::EBUSY) {
-        move_family(home, family)?;
-        written = home.write(file, &value);
-    }
-    written.map_err(|e| barrier(errno(&e), &home.dir))
+/// Asked for one with processes in it, the kernel would refuse memory and io with EBUSY, but take cpu and pids and make a threaded
+/// domain of it, in which no process can be below: so this comes first.
+fn make_room(home: &Place, family: &[i32]) -> Result<(), Barrier> {
+    let is_root = !home.path("cgroup.type").exists();
+    if is_root { Ok(()) } else { move_family(home, family) }
 }
 
-/// Moves all processes of home to the leaf, if they are all ours.
+fn enable_one(home: &Place, controller: Controller) -> Result<(), Barrier> {
+    let value = format!("+{}", controller.name(Version::V2));
+    home.write("cgroup.subtree_control", &value).map_err(|e| barrier(errno(&e), &home.dir))
+}
+
+/// Moves all processes of home, if they are all ours, to the leaf.
 fn move_family(home: &Place, family: &[i32]) -> Result<(), Barrier> {
-    let shared = || Barrier::Shared(home.dir.clone());
     let text = home.read("cgroup.procs").map_err(|e| barrier(errno(&e), &home.dir))?;
     let (listed, pids) = (text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count(), parse::pids(&text));
+    if listed == 0 {
+        return Ok(());
+    }
     // A process that our pid namespace does not show is listed as 0, and is not ours.
     if listed != pids.len() || !pids.iter().all(|pid| family.contains(pid)) {
-        return Err(shared());
+        return Err(Barrier::Shared(home.dir.clone()));
     }
     let leaf = home.below(LEAF);
     leaf.make().map_err(|_| Barrier::Denied(home.dir.clone()))?;

@@ -29,11 +29,15 @@ pub enum CgroupError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A limit of nothing, under which no program can run.
-    #[error("a limit of 0 {unit} lets nothing run: give at least 1")]
-    Zero {
-        /// The limit's unit.
-        unit: &'static str,
+    /// A limit under which no program can run, or that the kernel does not take. Nothing was changed.
+    #[error("cannot limit {limit} to {given}: give {range}")]
+    OutOfRange {
+        /// What was to be limited.
+        limit: &'static str,
+        /// The value given.
+        given: u64,
+        /// What can be given.
+        range: &'static str,
     },
     /// The time for killing was up.
     #[error("{count} processes outlived SIGKILL in {} ({pids}); they hang in the kernel or are another user's", dir.display())]

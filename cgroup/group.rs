@@ -36,7 +36,7 @@ impl Group {
     /// Makes the leaf of run `number` with its limits. On an error nothing of it remains.
     ///
     /// # Errors
-    /// [`CgroupError::Refused`] for a limit that nothing here can keep, [`CgroupError::Zero`] for one of 0.
+    /// [`CgroupError::Refused`] for a limit that nothing here can keep, [`CgroupError::OutOfRange`] for one that no program can run with.
     pub fn run(&self, number: u32, limits: &Limits) -> Result<Leaf, CgroupError> {
         limits::check(limits, &self.places)?;
         let places = self.places.below(&format!("run-{number}"));

@@ -23,6 +23,9 @@ use crate::{parse, sys};
 /// one hierarchy's cgroup, gives no news.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// The wait when all that was found had ended before it could be signalled, and is about to be gone from the lists.
+const NOTHING_TO_WAIT_FOR: Duration = Duration::from_millis(1);
+
 /// Waits between attempts to remove a cgroup that the kernel says is busy: 1, 2, 4 ... ms, a quarter of a second in all.
 const REMOVE_ATTEMPTS: u32 = 9;
 
@@ -66,61 +69,71 @@ fn signal_member(pid: i32, name: &GroupName, signal: i32) -> io::Result<Option<O
 
 /// Kills every member that this round can find.
 pub(crate) fn round(places: &Places, name: &GroupName) -> Reached {
-    // One who moved itself out of the v2 cgroup is still found in the others, so the walk is for all; it finds nothing otherwise.
-    let killed = places.v2().is_some_and(|v2| v2.write("cgroup.kill", "1").is_ok());
-    if killed && places.all.len() == 1 {
+    if places.v2().is_none_or(|v2| v2.write("cgroup.kill", "1").is_err()) {
+        return by_signals(places, name);
+    }
+    if places.all.len() == 1 {
         return Reached::default();
     }
-    if killed {
-        return signal_all(places, name, libc::SIGKILL);
-    }
-    // A file that is missing or a cgroup that is gone needs no freezing.
-    let _best_effort = set_frozen(places, true);
+    // One who moved itself out of the v2 cgroup is still found in those of v1.
+    signal_all(places, name, libc::SIGKILL)
+}
+
+/// As [`round`], without `cgroup.kill`.
+pub(crate) fn by_signals(places: &Places, name: &GroupName) -> Reached {
+    set_frozen(places, true);
     let reached = signal_all(places, name, libc::SIGKILL);
-    let _best_effort = set_frozen(places, false);
+    set_frozen(places, false);
     reached
 }
 
-/// Freezes the whole, or thaws every part of it: what the run froze itself could not die on v1.
-fn set_frozen(places: &Places, frozen: bool) -> io::Result<()> {
-    let Some(place) = places.v2().or_else(|| places.with(Controller::Freezer)) else { return Ok(()) };
+/// Freezes the whole, or thaws every part of it: what the run froze itself could not die on v1. A file that is missing, or a cgroup
+/// that is gone meanwhile, needs neither.
+fn set_frozen(places: &Places, frozen: bool) {
+    let Some(place) = places.v2().or_else(|| places.with(Controller::Freezer)) else { return };
     let (file, value) = match (place.version, frozen) {
         (Version::V2, true) => ("cgroup.freeze", "1"),
         (Version::V2, false) => ("cgroup.freeze", "0"),
         (Version::V1, true) => ("freezer.state", "FROZEN"),
         (Version::V1, false) => ("freezer.state", "THAWED"),
     };
-    if frozen {
-        return place.write(file, value);
+    let dirs = if frozen { vec![place.dir.clone()] } else { place.subtree() };
+    for dir in dirs {
+        let _best_effort = crate::place::write(&dir.join(file), value);
     }
-    place.subtree().iter().try_for_each(|dir| crate::place::write(&dir.join(file), value))
 }
 
-/// Kills until no hierarchy's cgroup has a member.
+/// Kills until no hierarchy's cgroup has a member. Looks first: an empty cgroup, as most are by then, stays empty.
 pub(crate) fn until_empty(places: &Places, name: &GroupName, deadline: Instant) -> Result<(), CgroupError> {
     let events = places.v2().and_then(|v2| File::open(v2.path("cgroup.events")).ok());
+    let mut tried = false;
     loop {
-        let reached = round(places, name);
         let populated = events.as_ref().is_some_and(|events| events_say_populated(events).unwrap_or(false));
-        let left = if populated && places.all.len() == 1 { BTreeSet::new() } else { members(places) };
-        if !populated && left.is_empty() {
+        if !populated && v1_is_empty(places) {
             return Ok(());
         }
         let time_left = deadline.saturating_duration_since(Instant::now());
-        if time_left.is_zero() {
+        if tried && time_left.is_zero() {
             return Err(stubborn(places));
         }
-        wait(events.as_ref().filter(|_| populated), reached.last.as_ref(), time_left.min(LOOK_AGAIN));
+        let reached = round(places, name);
+        tried = true;
+        wait(events.as_ref().filter(|_| populated), reached.last.as_ref(), time_left);
     }
 }
 
-/// Waits for an event of the v2 cgroup or the end of a process.
-fn wait(events: Option<&File>, process: Option<&OwnedFd>, limit: Duration) {
+fn v1_is_empty(places: &Places) -> bool {
+    places.all.iter().filter(|place| place.version == Version::V1).all(|place| place.members().is_empty())
+}
+
+/// Waits for an event of the v2 cgroup or the end of a process, but never for long.
+fn wait(events: Option<&File>, process: Option<&OwnedFd>, time_left: Duration) {
     let event = events.map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI));
     let end = process.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
-    let mut fds: Vec<_> = if event.is_some() { event.into_iter().collect() } else { end.into_iter().collect() };
+    let mut fds: Vec<_> = event.or(end).into_iter().collect();
+    let longest = if fds.is_empty() { NOTHING_TO_WAIT_FOR } else { LOOK_AGAIN };
     // An error would only make the next look come sooner.
-    let _woken = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO));
+    let _woken = poll(&mut fds, PollTimeout::try_from(longest.min(time_left)).unwrap_or(PollTimeout::ZERO));
 }
 
 /// Whether `cgroup.events` says that a process lives in the cgroup or below it.

@@ -34,6 +34,16 @@ impl Leaf {
         Ok(Leaf { name: name.clone(), places: places.clone(), events, meter })
     }
 
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &GroupName {
+        &self.name
+    }
+
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
     /// Opens the descriptors by which a child enters; drop them once it has.
     pub fn entrance(&self) -> Result<Entrance, CgroupError> {
         Entrance::open(&self.places)
@@ -43,7 +53,7 @@ impl Leaf {
     /// it is refused with EBUSY when reclaiming was not enough.
     ///
     /// # Errors
-    /// As [`crate::Group::run`]. Limits in front of the one that failed (memory, CPU, pids) are changed then.
+    /// As [`crate::Group::run`]. Where the kernel refuses one, those before it in [`Limits`] are changed already.
     pub fn limit(&self, limits: &Limits) -> Result<(), CgroupError> {
         limits::apply(limits, &self.places)
     }

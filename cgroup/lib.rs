@@ -11,6 +11,27 @@
 //! [`Group::run`] a [`Leaf`] for each run. The child is born inside through [`Leaf::entrance`]. What another process needs to
 //! clean up after us travels as text ([`Remains`]); what nobody cleaned up is found by [`Site::sweep`].
 //!
+//! ```no_run
+//! # use std::time::{Duration, Instant};
+//! # use zerovisor_cgroup::{CgroupError, Limits, Owner, ProcessCgroup, Site};
+//! # fn watch(guard: i32, watcher: Owner, id: [u8; 16], is_alive: impl Fn(Owner) -> bool) -> Result<(), CgroupError> {
+//! let mut site = Site::find();
+//! site.enable(&[guard, watcher.pid]);
+//! site.sweep(watcher.pid_namespace, is_alive);
+//! let group = site.create(&ProcessCgroup { name: "web", id, owner: watcher })?;
+//! let for_the_guard = group.remains().to_text();
+//! let mut leaf = group.run(1, &Limits { pids: Some(500), ..Limits::default() })?;
+//! let entrance = leaf.entrance()?;
+//! // clone, join, exec
+//! drop(entrance);
+//! let used = leaf.sample();
+//! leaf.kill_until_empty(Instant::now() + Duration::from_secs(10))?;
+//! let used_at_the_end = leaf.sample_costly();
+//! leaf.remove()?;
+//! group.remove()
+//! # }
+//! ```
+//!
 //! Nothing outside home is ever touched, and below it only directories of our own form. The crate knows control groups and
 //! nothing of terminals or the wire; it is synchronous and blocks only where a function says so.
 

@@ -171,7 +171,9 @@ impl Meter {
     fn io(&mut self, io: &Place) -> Option<parse::Io> {
         match io.version {
             Version::V2 => once(io, "io.stat", &mut self.buffer).map(parse::io_v2),
-            Version::V1 => once(io, "blkio.throttle.io_service_bytes_recursive", &mut self.buffer).map(parse::io_v1),
+            Version::V1 => {
+                once(io, "blkio.throttle.io_service_bytes_recursive", &mut self.buffer).and_then(parse::io_v1)
+            }
         }
     }
 

@@ -44,15 +44,17 @@ pub(crate) fn io_v2(text: &[u8]) -> Io {
     sum
 }
 
-/// v1 `blkio.throttle.io_service_bytes*`: `MAJOR:MINOR Read N` and the like, then a line of the total.
-pub(crate) fn io_v1(text: &[u8]) -> Io {
-    let mut sum = Io::default();
+/// v1 `blkio.throttle.io_service_bytes*`: `MAJOR:MINOR Read N` and the like, then a line of the total. `None` without a device:
+/// since Linux 6.10 only those with a limit of their own are counted there.
+pub(crate) fn io_v1(text: &[u8]) -> Option<Io> {
+    let mut sum = None;
     for line in text.split(|b| *b == b'\n') {
         let mut words = line.split(|b| *b == b' ');
         let (Some(_device), Some(kind), Some(bytes)) = (words.next(), words.next(), words.next().and_then(number))
         else {
             continue;
         };
+        let sum = sum.get_or_insert_with(Io::default);
         match kind {
             b"Read" => sum.read_bytes = sum.read_bytes.saturating_add(bytes),
             b"Write" => sum.written_bytes = sum.written_bytes.saturating_add(bytes),
@@ -101,7 +103,8 @@ mod tests {
             b"8:0 rbytes=100 wbytes=20 rios=1 wios=2 dbytes=9 dios=0\n253:1 rbytes=1 wbytes=2 rios=1 wios=1\n7:0 \n";
         assert_eq!(io_v2(v2), Io { read_bytes: 101, written_bytes: 22 });
         let v1 = b"8:0 Read 100\n8:0 Write 20\n8:0 Sync 5\n8:0 Total 120\n253:0 Read 1\nTotal 121\n";
-        assert_eq!(io_v1(v1), Io { read_bytes: 101, written_bytes: 20 });
+        assert_eq!(io_v1(v1), Some(Io { read_bytes: 101, written_bytes: 20 }));
+        assert_eq!(io_v1(b"Total 0\n"), None);
         assert_eq!(io_v2(b"8:0 rbytes=18446744073709551615\n8:1 rbytes=2\n").read_bytes, u64::MAX);
     }
 

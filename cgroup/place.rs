@@ -16,11 +16,12 @@ pub(crate) enum Version {
     V2,
 }
 
-/// What a hierarchy can do for us, by the kernel's names of v2 and, after them, what only v1 has.
+/// What a hierarchy can do for us, by the kernel's names of v2 and, after them, what only v1 has. Memory comes first: once it is
+/// enabled no process can come between, and the threaded ones (cpu, pids) would not see to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Controller {
-    Cpu,
     Memory,
+    Cpu,
     Pids,
     Io,
     Cpuacct,

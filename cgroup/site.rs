@@ -201,7 +201,7 @@ fn nearest<'a>(barriers: impl Iterator<Item = &'a (Vec<Controller>, Barrier)>) -
         Barrier::ReadOnly(_) | Barrier::Denied(_) => 0,
         Barrier::Failed { .. } | Barrier::Threaded(_) => 1,
         Barrier::NotDelegated(_) | Barrier::NotEnabled(_) | Barrier::Shared(_) | Barrier::Cpuset(_) => 2,
-        Barrier::Unseen(_) | Barrier::NotMounted => 3,
+        Barrier::Unseen(_) | Barrier::OnlyV2(_) | Barrier::NotMounted => 3,
     };
     barriers.map(|(_, barrier)| barrier).min_by_key(|barrier| nearness(barrier)).cloned().unwrap_or(Barrier::NotMounted)
 }
@@ -214,6 +214,7 @@ fn probe(seen: &Seen) -> Result<Place, Barrier> {
     enable::check_writable(&home)?;
     let mut place = Place { version: seen.version, controllers: seen.controllers.clone(), dir: home };
     if seen.version == Version::V2 {
+        enable::check_domain(&place.dir)?;
         place.controllers = enable::enabled(&place);
     }
     Ok(place)

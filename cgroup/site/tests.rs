@@ -31,9 +31,9 @@ fn read_only() -> Barrier {
 
 #[test]
 fn v2_with_its_controllers() {
-    let site = site(vec![v2(Ok("/cg/own"))], &[Controller::Cpu, Controller::Memory, Controller::Pids], OUTSIDE);
+    let site = site(vec![v2(Ok("/cg/own"))], &[Controller::Memory, Controller::Cpu, Controller::Pids], OUTSIDE);
     assert_eq!(site.rung(), Rung::V2);
-    assert_eq!(site.why(), "cgroup v2 at /cg/own: cpu memory pids");
+    assert_eq!(site.why(), "cgroup v2 at /cg/own: memory cpu pids");
     assert_eq!(site.holds(Resource::Memory), Ok(()));
     let refusal = site.holds(Resource::Io).unwrap_err();
     assert_eq!(refusal.barrier, Barrier::NotDelegated("/cg/own".into()));
@@ -47,7 +47,7 @@ fn v2_without_controllers_tells_how_to_get_them() {
     let refusal = site.holds(Resource::Memory).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "memory cannot be limited: /cg/own was not given this controller; \
+        "memory cannot be controlled: /cg/own was not given this controller; \
          try: systemd-run --user --scope -p Delegate=yes zvwatch ..."
     );
     assert_eq!(site.advice(), refusal.advice);
