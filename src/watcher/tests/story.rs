@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use zerovisor_core::exit::Exit;
 use zerovisor_core::fact::{Fact, State};
 use zerovisor_core::record::{Head, Kind};
+use zerovisor_core::stats::Sample;
 use zerovisor_core::wire::{
     self, Deed, Hello, Outcome, Refusal, Refused, Role as Speaker, ToNode, ToPeer, VERSIONS, WatcherHello,
     WatcherWelcome, Welcome,
@@ -154,7 +155,8 @@ impl Zerovisor {
                 session.say(&ToPeer::Farewell, None).await;
                 Heard::Goodbye
             }
-            ToNode::Sampled(_) | ToNode::ToViewer { .. } => Heard::Other,
+            ToNode::Sampled(sample) => Heard::Sample(sample),
+            ToNode::ToViewer { .. } => Heard::Other,
             ToNode::Hello(_)
             | ToNode::Request(_)
             | ToNode::Grant { .. }
@@ -214,6 +216,7 @@ enum Heard {
     Fact(Fact),
     Output,
     Obeyed(Outcome),
+    Sample(Box<Sample>),
     Goodbye,
     Other,
 }
@@ -303,13 +306,14 @@ fn a_zerovisor_that_acknowledges_nothing_makes_the_child_wait() {
         let welcome =
             Welcome { version: 1, node: "n".parse().unwrap(), program: String::new(), watcher: Some(watcher) };
         session.say(&ToPeer::Welcome(welcome), None).await;
-        // Unacknowledged, no more than the window comes; the pings that follow show that the watcher is otherwise well.
-        let (mut bytes, mut pings) = (0, 0);
-        while pings < 2 {
+        // Unacknowledged, no more than the window comes; the heartbeats that follow show that the watcher is otherwise well.
+        let (mut bytes, mut beats) = (0, 0);
+        while beats < 2 {
             match session.hear().await.expect("the link lives") {
                 (ToNode::Record(_), payload) => bytes += payload.len(),
+                (ToNode::Sampled(_), _) => beats += 1,
                 (ToNode::Ping { nonce }, _) => {
-                    pings += 1;
+                    beats += 1;
                     session.say(&ToPeer::Pong { nonce }, None).await;
                 }
                 (other, _) => panic!("{other:?}"),
