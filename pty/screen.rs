@@ -23,6 +23,7 @@ mod row;
 mod sequence;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

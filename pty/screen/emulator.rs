@@ -140,6 +140,7 @@ impl Emulator {
         self.resize_text(size);
         self.drop_alternate();
         self.settle_wrap();
+        self.mend_rows();
         self.region = 0..size.rows;
         let known = self.tabs.len();
         self.tabs.truncate(size.cols);
