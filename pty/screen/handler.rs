@@ -293,11 +293,4 @@ impl Emulator {
         self.term.set_private_mode(NamedPrivateMode::ColumnMode.into());
         self.region = 0..self.size().rows;
     }
-
-    /// Shows the other screen as modes 47 and 1047 do: the cursor stays where it is.
-    fn switch_only(&mut self, alternate: bool) {
-        let cursor = self.term.grid().cursor.clone();
-        self.switch(alternate);
-        self.term.grid_mut().cursor = cursor;
-    }
 }
