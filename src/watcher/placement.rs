@@ -185,6 +185,7 @@ fn limits(limits: &Limits) -> cgroup::Limits {
         memory_bytes: limits.memory_bytes,
         cpu_millis: limits.cpu_millis.map(u64::from),
         pids: limits.pids.map(u64::from),
+        ..cgroup::Limits::default()
     }
 }
 
