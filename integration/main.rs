@@ -16,6 +16,7 @@
 mod harness;
 
 mod bad_input;
+mod cgroups;
 mod crash;
 mod death;
 mod exits;

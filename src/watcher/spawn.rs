@@ -185,7 +185,9 @@ pub fn spawn(prepared: &Prepared, stdio: Stdio, surroundings: &Surroundings<'_>)
 /// What a clone into a cgroup failed at: these the kernel says of the cgroup alone (`cgroup_css_set_fork`).
 fn stage_of(error: &io::Error) -> Stage {
     match error.raw_os_error() {
-        Some(libc::EACCES | libc::EBADF | libc::EBUSY | libc::ENODEV | libc::EOPNOTSUPP) => Stage::Cgroup,
+        Some(libc::EACCES | libc::EBADF | libc::EBUSY | libc::ENODEV | libc::ENOENT | libc::EOPNOTSUPP) => {
+            Stage::Cgroup
+        }
         Some(_) | None => Stage::Clone,
     }
 }

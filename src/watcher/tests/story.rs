@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ZVWATCHES: usize = 2;
 
 /// Tells `story` to a runtime in a process of its own, with a directory for the socket.
-fn tell<F: Future<Output = ()>>(story: impl FnOnce(Stage) -> F) {
+pub(super) fn tell<F: Future<Output = ()>>(story: impl FnOnce(Stage) -> F) {
     isolated(|| {
         let dir = tempfile::tempdir().unwrap();
         let ready = (0..ZVWATCHES).map(|_| ready()).collect();
@@ -35,14 +35,14 @@ fn tell<F: Future<Output = ()>>(story: impl FnOnce(Stage) -> F) {
     });
 }
 
-struct Stage {
+pub(super) struct Stage {
     socket: PathBuf,
     ready: RefCell<Vec<(PipeWriter, Zvwatch)>>,
 }
 
 /// A zvwatch, as the user's shell has it.
-struct Zvwatch {
-    pid: i32,
+pub(super) struct Zvwatch {
+    pub(super) pid: i32,
     stderr: PipeReader,
 }
 
@@ -69,14 +69,14 @@ fn ready() -> (PipeWriter, Zvwatch) {
 }
 
 impl Stage {
-    fn zerovisor(&self) -> Zerovisor {
+    pub(super) fn zerovisor(&self) -> Zerovisor {
         let endpoint = Endpoint::Ipc(self.socket.clone());
         let acceptor = Acceptor::bind(&endpoint, Admission::default()).unwrap();
         Zerovisor { acceptor, id: None, journal: Vec::new() }
     }
 
     /// `options` without program and endpoint, separated by spaces; then the command.
-    fn zvwatch(&self, options: &str, command: &[&str]) -> Zvwatch {
+    pub(super) fn zvwatch(&self, options: &str, command: &[&str]) -> Zvwatch {
         let endpoint = format!("ipc://{}", self.socket.display());
         let mut words = vec!["zvwatch", "-e", &endpoint];
         words.extend(options.split(' ').filter(|word| !word.is_empty()));
@@ -90,7 +90,7 @@ impl Stage {
 
 impl Zvwatch {
     /// Its exit status, and what it said; the story goes on meanwhile.
-    async fn end(self) -> (u8, String) {
+    pub(super) async fn end(self) -> (u8, String) {
         let pidfd = sys::watch_readable(sys::pidfd_open(self.pid).unwrap()).unwrap();
         pidfd.readable().await.unwrap().retain_ready();
         let Ended::Exited(status) = ended(self.pid) else { panic!("zvwatch was killed") };
@@ -99,13 +99,13 @@ impl Zvwatch {
 }
 
 /// A zerovisor with a journal, and nothing else.
-struct Zerovisor {
+pub(super) struct Zerovisor {
     acceptor: Acceptor,
     id: Option<(zerovisor_core::id::Id, [u8; 32])>,
     journal: Vec<(Head, Bytes)>,
 }
 
-struct Session {
+pub(super) struct Session {
     link: Link,
 }
 
@@ -120,7 +120,7 @@ impl Zerovisor {
     }
 
     /// Accepts a watcher and welcomes it where the journal ends.
-    async fn watcher(&mut self, window_bytes: u64) -> Session {
+    pub(super) async fn watcher(&mut self, window_bytes: u64) -> Session {
         let (mut session, hello) = self.hello().await;
         assert_eq!(*self.id.get_or_insert((hello.id, hello.secret)), (hello.id, hello.secret));
         assert!(hello.first_seq <= self.end() + 1, "nothing is missing between journal and window");
@@ -136,7 +136,7 @@ impl Zerovisor {
     }
 
     /// Takes one message; the fact if it was one. None at the end.
-    async fn take(&mut self, session: &mut Session, window_bytes: u64) -> Option<Heard> {
+    pub(super) async fn take(&mut self, session: &mut Session, window_bytes: u64) -> Option<Heard> {
         let (message, payload) = session.hear().await?;
         Some(match message {
             ToNode::Record(head) => {
@@ -169,7 +169,7 @@ impl Zerovisor {
     }
 
     /// Takes what comes until `enough`.
-    async fn take_until(&mut self, session: &mut Session, mut enough: impl FnMut(&Heard) -> bool) -> Heard {
+    pub(super) async fn take_until(&mut self, session: &mut Session, mut enough: impl FnMut(&Heard) -> bool) -> Heard {
         loop {
             let heard = self.take(session, 1 << 20).await.expect("the link ended early");
             if enough(&heard) {
@@ -201,7 +201,7 @@ impl Zerovisor {
         facts.map(|(_, payload)| wire::decode_fact(payload).unwrap()).collect()
     }
 
-    fn output(&self, kind: Kind) -> Vec<u8> {
+    pub(super) fn output(&self, kind: Kind) -> Vec<u8> {
         let mut all = Vec::new();
         for (head, payload) in self.journal.iter().filter(|(head, _)| head.kind == kind) {
             assert_eq!(head.offset, all.len() as u64, "offsets count the bytes before");
@@ -212,7 +212,7 @@ impl Zerovisor {
 }
 
 #[derive(Debug)]
-enum Heard {
+pub(super) enum Heard {
     Fact(Fact),
     Output,
     Obeyed(Outcome),
@@ -233,7 +233,7 @@ impl Session {
     }
 }
 
-fn sh_words(script: &str) -> [&str; 3] {
+pub(super) fn sh_words(script: &str) -> [&str; 3] {
     ["sh", "-c", script]
 }
 
@@ -328,12 +328,12 @@ fn a_zerovisor_that_acknowledges_nothing_makes_the_child_wait() {
     });
 }
 
-fn children_of(pid: i32) -> Vec<i32> {
+pub(super) fn children_of(pid: i32) -> Vec<i32> {
     let all = procfs::process::all_processes().unwrap().flatten().filter_map(|process| process.stat().ok());
     all.filter(|stat| stat.ppid == pid).map(|stat| stat.pid).collect()
 }
 
-fn stop(pid: i32, signal: Signal) {
+pub(super) fn stop(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
 
