@@ -30,9 +30,10 @@ pub(crate) fn measure() {
         let mut client = Peer::greeted(&door);
         client.say(&hello(Role::Client), None);
         client.hear();
-        ping.push(percentile(&mut (0..keys).map(|_| round_trip(&mut client)).collect(), 50));
+        let mut times: Vec<Duration> = (0..keys).map(|_| round_trip(&mut client)).collect();
+        ping.push(percentile(&mut times, 50));
         attach(&mut client);
-        let mut times = (0..keys).map(|_| key(&mut client)).collect();
+        let mut times: Vec<Duration> = (0..keys).map(|_| key(&mut client)).collect();
         half.push(percentile(&mut times, 50));
         most.push(percentile(&mut times, 99));
         drop(client);
@@ -43,7 +44,7 @@ pub(crate) fn measure() {
     row("key to echo, p99", "µs", most);
 }
 
-fn percentile(times: &mut Vec<Duration>, part: usize) -> f64 {
+fn percentile(times: &mut [Duration], part: usize) -> f64 {
     times.sort();
     times[times.len() * part / 100].as_secs_f64() * 1e6
 }
