@@ -15,6 +15,7 @@
 #[macro_use]
 mod harness;
 
+mod attach;
 mod bad_input;
 mod crash;
 mod death;
@@ -24,6 +25,7 @@ mod hostile;
 mod input;
 mod lifecycle;
 mod restarts;
+mod screens;
 mod service;
 mod streams;
 mod views;
