@@ -15,6 +15,7 @@
 #[macro_use]
 mod harness;
 
+mod attach;
 mod bad_input;
 mod cgroups;
 mod crash;
@@ -26,6 +27,7 @@ mod input;
 mod lifecycle;
 mod restarts;
 mod samples;
+mod screens;
 mod service;
 mod streams;
 mod viewers;
