@@ -51,7 +51,7 @@ impl Keyboard {
     }
 
     pub(super) fn pop(&mut self, count: u16) {
-        for _ in 0..count.min(STACK_MAX as u16 + 1) {
+        for _ in 0..usize::from(count).min(STACK_MAX + 1) {
             self.active.current = self.active.below.pop().unwrap_or_default();
         }
     }

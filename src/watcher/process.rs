@@ -20,6 +20,7 @@ use super::clock;
 use super::env::Environment;
 use super::guard::WatcherSide;
 use super::input::Input;
+use super::model::Model;
 use super::pump::Took;
 use super::say::say;
 use super::spawn::{Class, Program, SpawnError, Surroundings, prepare, spawn};
@@ -83,12 +84,24 @@ pub(super) struct Process {
     began: bool,
     /// Why the last run did not begin; none if it did.
     not_begun: Option<String>,
+    /// The screen of the run that has just ended.
+    last_screen: Option<Model>,
 }
 
 impl Process {
     /// A process that has not begun.
     pub(super) fn new(life: Lifecycle, side: WatcherSide, command: Command) -> Process {
-        Process { life, side, command, run: None, todo: Vec::new(), kill_again_at: None, began: false, not_begun: None }
+        Process {
+            life,
+            side,
+            command,
+            run: None,
+            todo: Vec::new(),
+            kill_again_at: None,
+            began: false,
+            not_begun: None,
+            last_screen: None,
+        }
     }
 
     /// The family's side.
@@ -124,6 +137,11 @@ impl Process {
     /// The terminal of the present run, if it has one.
     pub(super) fn terminal(&mut self) -> Option<&mut Terminal> {
         self.streams().and_then(Streams::terminal)
+    }
+
+    /// The screen of the run that has just ended, if it had one; once.
+    pub(super) fn take_last_screen(&mut self) -> Option<Model> {
+        self.last_screen.take()
     }
 
     /// The size the next run's terminal begins with.
@@ -286,6 +304,7 @@ impl Process {
         let Some(mut run) = self.run.take_if(|_| cleared) else { return false };
         self.kill_again_at = None;
         run.usage.input_bytes = run.streams.input().written();
+        self.last_screen = run.streams.terminal().and_then(|terminal| terminal.model.take());
         self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
         true
     }

@@ -7,6 +7,7 @@ mod guard;
 mod spawn;
 mod story;
 mod tree;
+mod zerovisor;
 
 use super::pipes::{self, Ends, Stdin};
 use super::spawn::{Child, Program, SpawnError, Stdio, Surroundings, prepare, spawn as start};

@@ -226,7 +226,7 @@ fn a_child_gets_the_limit_of_open_files_from_before_it_was_raised() {
         let before = OpenFiles::raise().unwrap();
         assert_eq!((before, getrlimit(Resource::RLIMIT_NOFILE).unwrap().0), (OpenFiles { soft: 64, hard }, hard));
         let (stdio, ends) = pipes::stdio(Stdin::Null).unwrap();
-        let surroundings = Surroundings { open_files: Some(before) };
+        let surroundings = Surroundings { open_files: Some(before), ..Surroundings::default() };
         let child = start(&prepare(&sh("ulimit -Sn; ulimit -Hn")).unwrap(), stdio, &surroundings).unwrap();
         assert_eq!(read_all(ends.stdout), format!("64\n{hard}\n"));
         assert_eq!(ended(child.pid), Ended::Exited(0));
