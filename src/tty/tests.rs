@@ -72,7 +72,9 @@ async fn event(console: &mut Console) -> ConsoleEvent {
 async fn typed(console: &mut Console) -> Vec<u8> {
     match event(console).await {
         ConsoleEvent::Typed(bytes) => bytes.to_vec(),
-        other => panic!("{other:?}"),
+        other @ (ConsoleEvent::Resized(_) | ConsoleEvent::Written | ConsoleEvent::Detach | ConsoleEvent::Ended(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -134,7 +136,7 @@ async fn keys_reach_the_program_and_the_detach_keys_end_it_also_while_output_is_
             ConsoleEvent::Typed(bytes) => told.extend_from_slice(&bytes),
             ConsoleEvent::Written => {}
             ConsoleEvent::Detach => break,
-            other => panic!("{other:?}"),
+            other @ (ConsoleEvent::Resized(_) | ConsoleEvent::Ended(_)) => panic!("{other:?}"),
         }
     }
     assert_eq!(told, b"ab", "what comes before the keys is the program's, what comes behind is nobody's");
@@ -248,7 +250,10 @@ fn inside_signal() {
         let told = match event(&mut console).await {
             ConsoleEvent::Ended(super::Ended::Signal(signal)) => signal.to_string().replacen("SIG", "", 1),
             ConsoleEvent::Resized(_) => "WINCH".to_owned(),
-            other => panic!("{other:?}"),
+            other
+            @ (ConsoleEvent::Typed(_) | ConsoleEvent::Written | ConsoleEvent::Detach | ConsoleEvent::Ended(_)) => {
+                panic!("{other:?}")
+            }
         };
         drop(console);
         std::io::stdout().write_all(format!("told {told}").as_bytes()).unwrap();
