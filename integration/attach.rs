@@ -1,6 +1,6 @@
 //! `zvctl attach` on a real terminal: what is shown, what is typed, and that the terminal is given back whatever ends it.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -81,8 +81,7 @@ fn what_is_shown_and_typed_passes_and_the_detach_keys_leave() {
     assert_eq!(shown, "what is your name?", "the terminal is not asked a second time");
     attached.terminal.types(b"bob\x03");
     assert_eq!(attached.said(), (ToNode::Typed { request }, "bob\x03".into()));
-    let stty = Command::new("stty").args(["cols", "90", "rows", "20"]).stdin(attached.terminal.end()).status().unwrap();
-    assert!(stty.success());
+    attached.terminal.sizes(90, 20);
     let size = Size::new(90, 20).unwrap();
     assert_eq!(attached.said().0, ToNode::Resized { request, size });
     attached.terminal.types(b"x\x1d\x1d\x1d");

@@ -271,7 +271,7 @@ impl<'a> Attached<'a> {
 
     /// Tries again until the view goes on, somebody ends it, or the time is over.
     async fn relink(&mut self, error: CtlError) -> Option<End> {
-        self.say(&format!("{error}: trying again for {}", Span(RELINK_MAX)));
+        self.say(&format!("the link is lost: trying again for {}; the detach keys leave", Span(RELINK_MAX)));
         let deadline = Instant::now() + RELINK_MAX;
         let size = self.console.size();
         let address = self.linked.process.clone();
