@@ -147,6 +147,7 @@ async fn keys_reach_the_program_and_the_detach_keys_end_it_also_while_output_is_
     drop(console);
     assert!(begun.elapsed() < SOON, "a stuck terminal does not hold up the way out");
     assert_eq!(modes(&slave), before);
+    user.shown(LEAVE);
 }
 
 #[tokio::test]
