@@ -152,6 +152,17 @@ fn a_window_that_is_closed_ends_the_view() {
 }
 
 #[test]
+fn a_terminal_that_takes_nothing_is_left_all_the_same() {
+    let mut attached = Attached::with(&[]);
+    attached.writes(&vec![b'x'; 900_000]);
+    attached.terminal.types(b"y");
+    // Said once it is past the output, of which the terminal has taken a few kilobytes.
+    assert_eq!(attached.said().1, "y");
+    attached.terminal.types(b"\x1d\x1d\x1d");
+    assert_eq!(attached.ends("[detached from sh; zvctl attach sh returns to it]").0, 0);
+}
+
+#[test]
 fn a_lost_link_is_tried_again_and_the_view_goes_on() {
     let mut attached = Attached::with(&[]);
     attached.stage.hangs_up();
