@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal as Kill, kill};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 use zerovisor_core::detach::DetachKeys;
@@ -29,8 +30,12 @@ struct Emulator {
 impl Emulator {
     /// Both ends: it, and what a program has as its terminal.
     fn open() -> (Emulator, OwnedFd) {
-        let ends = openpty(None, None).unwrap();
-        (Emulator { master: File::from(ends.master), seen: Vec::new() }, ends.slave)
+        // Neither is inherited: a terminal hangs up once nobody holds its other end.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).unwrap();
+        grantpt(&master).and_then(|()| unlockpt(&master)).unwrap();
+        let slave = open(ptsname_r(&master).unwrap().as_str(), flags, Mode::empty()).unwrap();
+        (Emulator { master: File::from(OwnedFd::from(master)), seen: Vec::new() }, slave)
     }
 
     fn types(&mut self, keys: &[u8]) {
@@ -144,6 +149,7 @@ async fn keys_reach_the_program_and_the_detach_keys_end_it_also_while_output_is_
     drop(console);
     assert!(begun.elapsed() < SOON, "a stuck terminal does not hold up the way out");
     assert_eq!(modes(&slave), before);
+    user.shown(LEAVE);
 }
 
 #[tokio::test]
