@@ -34,7 +34,7 @@ use super::clock;
 use super::console::{Tee, Typed};
 use super::guard::WatcherSide;
 use super::input::Input;
-use super::placement::{Placing, Wanted};
+use super::placement::{self, NotPlaced, Placed, Wanted};
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
 use super::sys;
@@ -71,8 +71,6 @@ enum Event {
 /// Everything of one watcher.
 struct Session {
     process: Process,
-    /// Until it is known where runs are put.
-    placing: Option<Placing>,
     window: Window,
     uplink: Uplink,
     id: Id,
@@ -101,14 +99,17 @@ struct Session {
 /// # Errors
 /// Something the watcher itself needs could not be had; nothing was started.
 pub async fn run(settings: Settings, side: WatcherSide) -> io::Result<u8> {
-    let mut session = Session::new(settings, side)?;
-    let status = session.live().await;
+    let (mut session, placed) = Session::new(settings, side)?;
+    let status = match session.place(placed) {
+        Some(status) => status,
+        None => session.live().await,
+    };
     session.process.leave();
     Ok(status)
 }
 
 impl Session {
-    fn new(settings: Settings, side: WatcherSide) -> io::Result<Session> {
+    fn new(settings: Settings, side: WatcherSide) -> io::Result<(Session, Result<Placed, NotPlaced>)> {
         let Settings { endpoint, spec, argv, env, cwd, tee, stdin, stats_every } = settings;
         sys::one_heap();
         let pid = std::process::id();
@@ -118,7 +119,7 @@ impl Session {
         let control = side.control_fd().try_clone_to_owned()?;
         let (detached, created_at) = (spec.detached, clock::timestamp());
         let host = Host::here().proof_of(pid.cast_signed());
-        let placing = Placing::start(Wanted {
+        let placed = placement::place(&Wanted {
             name: spec.name.to_string(),
             id,
             owner: host.clone(),
@@ -126,7 +127,7 @@ impl Session {
             has_front: side.has_front(),
             mode: spec.cgroup,
             limits: spec.limits,
-        })?;
+        });
         let hello = WatcherHello {
             id,
             secret: clock::random()?,
@@ -136,13 +137,12 @@ impl Session {
             first_seq: 1,
             next_seq: 1,
             state: life.state(),
-            // Known before it is sent.
+            // Put in before it is sent.
             placement: Placement { rung: Rung::None, why: String::new() },
             spec,
         };
-        Ok(Session {
+        let session = Session {
             process: Process::new(life, side, Command { argv, env, cwd }, stats_every),
-            placing: Some(placing),
             window: Window::default(),
             uplink: Uplink::new(endpoint, hello, seed),
             id,
@@ -159,7 +159,8 @@ impl Session {
             guard_died: false,
             full_since: None,
             left_at: None,
-        })
+        };
+        Ok((session, placed))
     }
 
     async fn live(&mut self) -> u8 {
@@ -234,9 +235,6 @@ impl Session {
             Event::Teed => {}
             Event::Members => self.process.look_again(Instant::now()),
             Event::Uplink(arrival) => {
-                if let Some(status) = self.placed().await {
-                    return Some(status);
-                }
                 let state = self.process.life().state();
                 let word = self.uplink.on_arrival(arrival, &mut self.window, state).await;
                 return self.on_word(word?).await;
