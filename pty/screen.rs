@@ -165,9 +165,11 @@ impl Screen {
         picture::frame(&self.emulator, view)
     }
 
-    /// The rows as plain text, without spaces at their ends.
+    /// The rows as plain text, without spaces at their ends; those before the cursor stay, as most prompts end in one.
     pub fn rows_text(&self) -> Vec<String> {
-        row::rows(self.emulator.term.grid(), self.emulator.size().rows).map(row::text).collect()
+        let (at, col) = self.emulator.position();
+        let rows = row::rows(self.emulator.term.grid(), self.emulator.size().rows);
+        rows.enumerate().map(|(number, row)| row::text(row, if number == at { col } else { 0 })).collect()
     }
 
     /// The rows with colours, attributes and links (SGR and OSC 8, nothing else); each begins and ends plain.
@@ -190,6 +192,11 @@ impl Screen {
     /// Whether the alternate screen is shown, as by an editor.
     pub fn is_alternate(&self) -> bool {
         self.emulator.is_alternate()
+    }
+
+    /// Whether the cursor is held within margins or counted from them: undoing either moves it.
+    pub fn has_margins(&self) -> bool {
+        self.emulator.has(TermMode::ORIGIN) || self.emulator.region != (0..self.emulator.size().rows)
     }
 
     /// The title that the program has set, without control characters.

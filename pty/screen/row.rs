@@ -75,13 +75,15 @@ pub(super) fn rows(grid: &Grid<Cell>, count: usize) -> impl Iterator<Item = &Row
 }
 
 /// The row's text, without spaces at its end.
-pub(super) fn text(row: &Row<Cell>) -> String {
-    let mut out = Vec::new();
-    for glyph in glyphs(row, 0, row.len()) {
-        glyph.write(&mut out);
-    }
-    let text = String::from_utf8_lossy(&out);
-    text.trim_end_matches(' ').to_owned()
+pub(super) fn text(row: &Row<Cell>, keep: usize) -> String {
+    let text = |from, to| {
+        let mut out = Vec::new();
+        for glyph in glyphs(row, from, to) {
+            glyph.write(&mut out);
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    text(0, keep.min(row.len())) + text(keep.min(row.len()), row.len()).trim_end_matches(' ')
 }
 
 /// The row with its colours and links; it begins and ends plain.

@@ -98,7 +98,11 @@ impl fmt::Display for ExitReport {
         let cpu = Duration::from_micros(self.usage.cpu_user_us + self.usage.cpu_system_us);
         let peak = Bytes(self.peak_bytes());
         write!(f, "{} after {} (cpu {}, peak {peak})", self.exit, Span(self.runtime), Span(cpu))?;
-        if self.oom == Some(true) { write!(f, ", killed for want of memory") } else { Ok(()) }
+        match (self.oom, self.usage.oom_kills) {
+            (Some(true), _) => f.write_str(", killed for want of memory"),
+            (_, Some(kills @ 1..)) => write!(f, ", {kills} of its processes killed for want of memory"),
+            (_, Some(0) | None) => Ok(()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use zerovisor_core::address::Address;
+use zerovisor_core::id::Id;
 use zerovisor_core::size::Size;
 use zerovisor_core::units::Span;
 use zerovisor_core::wire::{Answer, Ask, AttachAsk, Failure, TYPED_WINDOW_BYTES, View};
@@ -86,6 +87,7 @@ pub struct Linked {
     size: Size,
     /// What it is called, and its own address, which a later process of the same name does not have.
     name: String,
+    id: Id,
     process: Address,
 }
 
@@ -126,8 +128,13 @@ impl Linked {
                 return Err(client.unexpected(&part.answer));
             };
             let (name, process) = (name.to_string(), id.into());
-            return Ok(Linked { client, request, credit: Credit::default(), size, name, process });
+            return Ok(Linked { client, request, credit: Credit::default(), size, name, id, process });
         }
+    }
+
+    /// Whether it is the process of this id, written out.
+    pub fn is(&self, id: &str) -> bool {
+        self.id.to_string() == id
     }
 
     /// What the process is called.

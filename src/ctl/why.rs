@@ -71,8 +71,14 @@ fn times(count: u32) -> String {
     }
 }
 
-/// How a run ended, as the end of a sentence.
+/// How a run ended, as the end of a sentence; and whom the kernel killed in it before.
 fn end(detail: &Detail, report: &ExitReport) -> String {
+    let kills = report.usage.oom_kills.filter(|kills| *kills > 0 && report.oom != Some(true));
+    let others = kills.map(|kills| format!("; the kernel had killed {kills} of its processes for want of memory"));
+    how(detail, report) + &others.unwrap_or_default()
+}
+
+fn how(detail: &Detail, report: &ExitReport) -> String {
     let lived = Span(report.runtime);
     let at = rfc3339(report.ended_at);
     match (report.oom, report.exit) {

@@ -111,6 +111,8 @@ impl Entry {
             && matches!(state, State::Starting | State::Running | State::Stopping | State::Unreachable);
         let report = self.story.report.as_ref().filter(|_| !run_lives);
         let used = self.sampled.as_ref().filter(|_| run_lives);
+        // Of a run whose watcher is lost, the last that was heard stays.
+        let known = self.sampled.as_ref().filter(|_| run_lives || state == State::Lost);
         let started_at = self.story.started_at;
         let monotonic = self.runtime_from.map(|from| now.saturating_duration_since(from));
         ProcessRow {
@@ -125,7 +127,7 @@ impl Entry {
             uptime: if run_lives { monotonic.or(started_at.map(|at| wall.since(at))) } else { None },
             cpu_percent: used.and_then(|latest| latest.cpu_percent(now)),
             memory_bytes: used.and_then(Latest::memory_bytes),
-            memory_peak_bytes: used.map_or_else(|| report.map(ExitReport::peak_bytes), Latest::peak_bytes),
+            memory_peak_bytes: known.map_or_else(|| report.map(ExitReport::peak_bytes), Latest::peak_bytes),
             restarts: self.story.run.saturating_sub(1),
             exit: report.map(ExitSummary::of),
             command: self.story.command.clone().unwrap_or_else(|| self.meta.spec.command.clone()),

@@ -23,7 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{FlushArg, InputFlags, SetArg, Termios, cfmakeraw, tcflush, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp, write};
 
-use super::leave::ABORT;
+use super::leave::{ABORT, ENTER};
 use super::terminal::UserTerminal;
 
 /// How long a terminal may take to accept the bytes of the way out.
@@ -61,6 +61,7 @@ impl RawMode {
         tcsetattr(&tty, SetArg::TCSANOW, &raw)?;
         let shared = Arc::new(Mutex::new(Some(Saved { tty, before, raw, leave, cut: false })));
         chain_hook(Arc::clone(&shared));
+        write_within(&terminal.tty(), ENTER, PATIENCE);
         Ok(RawMode { shared })
     }
 

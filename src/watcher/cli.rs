@@ -257,7 +257,9 @@ impl Cli {
         };
         let stats_every = self.resources.stats_every();
         let Cli { endpoint, tee, stdin, command: argv, cwd, terminal, .. } = self;
-        let TerminalArgs { screen, size_policy, detach_keys, .. } = terminal;
+        let TerminalArgs { size, screen, size_policy, detach_keys, .. } = terminal;
+        let default = if user.is_some() && size.is_some() { SizePolicy::Fixed } else { SizePolicy::Latest };
+        let size_policy = size_policy.unwrap_or(default);
         let (console, screen) = (user.map(|_| detach_keys), screen == Switch::On);
         Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every })
     }

@@ -91,7 +91,7 @@ pub(super) struct Model {
     answers: Vec<u8>,
     seen: Vec<Seen>,
     modes: KeyModes,
-    alternate: bool,
+    displaced: bool,
 }
 
 impl Model {
@@ -106,7 +106,7 @@ impl Model {
             answers: Vec::new(),
             seen: Vec::new(),
             modes: KeyModes::default(),
-            alternate: false,
+            displaced: false,
         }
     }
 
@@ -161,9 +161,9 @@ impl Model {
         self.modes
     }
 
-    /// Whether the alternate screen is shown, by all that was done so far.
-    pub(super) fn is_alternate(&self) -> bool {
-        self.alternate
+    /// Whether the cursor cannot stay where it is when the terminal is given back: another screen is shown, or there are margins.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.displaced
     }
 
     /// What the terminal answers the program with.
@@ -217,7 +217,7 @@ impl Model {
             }
         }
         if let Place::Here(screen) = &self.place {
-            self.alternate = screen.is_alternate();
+            self.displaced = screen.is_alternate() || screen.has_margins();
             let modes = screen.key_modes();
             self.modes =
                 KeyModes { application_cursor: modes.application_cursor, application_keypad: modes.application_keypad };

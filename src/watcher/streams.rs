@@ -104,7 +104,7 @@ impl Streams {
     /// Nothing was taken.
     pub(super) fn offer(&mut self, bytes: Bytes, eof: bool) -> Result<(), InputDenial> {
         let end = match &self.outputs {
-            Outputs::Terminal(terminal) if eof => terminal.end_of_file_byte(),
+            Outputs::Terminal(terminal) if eof => Some(terminal.end_of_file_byte()),
             Outputs::Terminal(_) | Outputs::Pipes(_) => None,
         };
         let bytes = match end {

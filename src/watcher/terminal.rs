@@ -17,6 +17,8 @@ use super::spawn::{SpawnError, Stage, Stdio};
 
 /// The buffer of the first read after idleness, in bytes.
 const BUFFER_START_BYTES: usize = 4 << 10;
+/// What is typed for the end of input.
+const CTRL_D: u8 = 4;
 /// The most one turn reads, in bytes: more would keep a viewer waiting for what is there.
 const BUFFER_MAX_BYTES: usize = 64 << 10;
 
@@ -79,9 +81,9 @@ impl Terminal {
         Ok(())
     }
 
-    /// The byte that ends input at the beginning of a line; none while the program reads keys as they are.
-    pub(super) fn end_of_file_byte(&self) -> Option<u8> {
-        self.control.end_of_file_byte()
+    /// The byte that ends input at the beginning of a line. A program that reads keys as they are gets Ctrl-D, which most take for that.
+    pub(super) fn end_of_file_byte(&self) -> u8 {
+        self.control.end_of_file_byte().unwrap_or(CTRL_D)
     }
 
     /// Waits until it can be read. Cancel-safe: it takes nothing.

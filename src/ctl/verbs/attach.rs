@@ -19,6 +19,10 @@ pub async fn run(asker: &Asker, args: &Attach) -> Result<(), CtlError> {
     let ask = AttachAsk { address: args.name.clone(), size: Some(size), read_only: args.read_only, steal: args.steal };
     let linked = Linked::attach(asker, ask, size).await?;
     let name = linked.name().to_owned();
+    if std::env::var("ZV_ID").is_ok_and(|own| linked.is(&own)) {
+        let inside = format!("this shell runs inside '{name}': its terminal would show itself without end");
+        return Err(CtlError::Usage(format!("{inside}; attach to it from another terminal")));
+    }
     let keys = args.detach_keys.clone().unwrap_or_default();
     let console = Console::open(terminal, keys, LEAVE).map_err(|error| CtlError::io("take this terminal", error))?;
     let (end, skipped_bytes) = Attached::new(asker, linked, console, args.read_only).run().await;

@@ -18,13 +18,13 @@ pub(super) struct ResourceArgs {
     #[arg(long, value_name = "WHETHER", default_value = "auto")]
     cgroup: CgroupArg,
     /// The most memory of all its processes, such as 512M; beyond it the kernel kills
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory: Option<MemoryLimit>,
     /// The most CPU of all its processes, such as 0.5 or 2
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     cpus: Option<CpuLimit>,
     /// The most processes and threads
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pids: Option<PidsLimit>,
     /// How often what it uses is measured; 0: never
     #[arg(long, value_name = "SPAN", default_value = "1s")]

@@ -15,9 +15,9 @@ pub(super) struct TerminalArgs {
     /// The size its terminal begins with [default: with -it that of this console, else 80x24]
     #[arg(long, value_name = "COLSxROWS", requires = "pty")]
     pub(super) size: Option<Size>,
-    /// Whose size it takes when several view it: latest, largest, smallest, or fixed for its own
-    #[arg(long, value_name = "WHOSE", default_value = "latest", requires = "pty")]
-    pub(super) size_policy: SizePolicy,
+    /// Whose size it takes when several view it: latest, largest, smallest, or fixed for its own [default: latest; with -it and --size fixed]
+    #[arg(long, value_name = "WHOSE", requires = "pty")]
+    pub(super) size_policy: Option<SizePolicy>,
     /// What typed with -it leaves it running and returns to the shell: keys separated by commas, or none
     #[arg(long, value_name = "KEYS", default_value_t = DetachKeys::default(), requires = "pty")]
     pub(super) detach_keys: DetachKeys,

@@ -131,9 +131,9 @@ impl Outside {
         }
     }
 
-    /// What the program's main screen shows stays, as of any program; an alternate one does not.
-    fn leave_in_place(&mut self, alternate: bool, line: &str) {
-        if !alternate {
+    /// What the program's main screen shows stays, as of any program; another one does not.
+    fn leave_in_place(&mut self, displaced: bool, line: &str) {
+        if !displaced {
             self.console.show(line.as_bytes());
             self.console.leave_by(LEAVE_IN_PLACE);
         }
@@ -177,12 +177,12 @@ impl Outside {
             match ToFront::decode(what, body)? {
                 ToFront::Picture => self.console.begin_picture(),
                 ToFront::Output(bytes) => self.console.show(&bytes),
-                ToFront::Ended { status, alternate, line } => {
-                    self.leave_in_place(alternate, "");
+                ToFront::Ended { status, displaced, line } => {
+                    self.leave_in_place(displaced, "");
                     self.over = Some(Over::Ended(status, line));
                 }
-                ToFront::Detached { alternate, name } => {
-                    self.leave_in_place(alternate, "\r\n");
+                ToFront::Detached { displaced, name } => {
+                    self.leave_in_place(displaced, "\r\n");
                     self.over = Some(Over::Detached(name));
                 }
             }
