@@ -16,6 +16,7 @@
 mod harness;
 
 mod bad_input;
+mod consoles;
 mod crash;
 mod death;
 mod exits;
@@ -26,5 +27,6 @@ mod lifecycle;
 mod restarts;
 mod service;
 mod streams;
+mod terminals;
 mod views;
 mod walkthrough;

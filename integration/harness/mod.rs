@@ -6,6 +6,7 @@ mod node;
 mod peer;
 mod procs;
 mod run;
+mod tmux;
 mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
@@ -13,6 +14,7 @@ pub(crate) use farm::Farm;
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, live_with_argument, parent_of};
 pub(crate) use run::Program;
+pub(crate) use tmux::Tmux;
 pub(crate) use wait::{LONG, SOON, until};
 
 /// Ends a test that cannot be made here, loudly: the line is counted by `make test` and never taken for a success.

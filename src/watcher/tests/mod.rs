@@ -6,6 +6,7 @@
 mod guard;
 mod spawn;
 mod story;
+mod terminal;
 mod tree;
 mod zerovisor;
 
