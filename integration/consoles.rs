@@ -73,7 +73,8 @@ fn what_stood_on_the_screen_stays_and_output_begins_below() {
     user.status(0);
     let screen = user.screen();
     let rows: Vec<&str> = screen.lines().collect();
-    let expected = ["user$ echo above", "above", "user$ zvwatch --pty -it echo below", "below", "user$ echo status=$?."];
+    let expected =
+        ["user$ echo above", "above", "user$ zvwatch --pty -it echo below", "below", "user$ echo status=$?."];
     assert_eq!(rows[..5], expected, "{screen}");
 }
 
@@ -137,7 +138,7 @@ fn whatever_ends_the_front_ends_the_process_and_gives_the_terminal_back() {
     for (number, told) in [(1, Signal::SIGTERM), (2, Signal::SIGHUP), (3, Signal::SIGINT)] {
         let mark = format!("1000.34{number}");
         user.line(&format!("clear; zvwatch --pty -it sh -c 'stty raw -echo; echo up; exec sleep {mark}'"));
-        user.sees("up");
+        user.sees_row("up");
         signal(user.front(), told);
         user.status(143);
         assert!(live_with_argument(&mark).is_empty());
@@ -156,7 +157,7 @@ fn kill_9_of_the_front_stops_the_process_and_nothing_stays() {
     signal(front, Signal::SIGKILL);
     gone("the watcher", watcher);
     assert!(live_with_argument("1000.35").is_empty());
-    assert_eq!(farm.reaches("shot", "EXITED")["exit"]["signal"], 15);
+    assert_eq!(farm.reaches("shot", "STOPPED")["exit"]["signal"], 15);
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn kill_9_of_the_front_is_noticed_while_the_program_reads_nothing() {
     let front = user.front();
     signal(front, Signal::SIGKILL);
     until("it was stopped", SOON, || live_with_argument("1000.36").is_empty().then_some(()));
-    farm.reaches("deaf", "EXITED");
+    farm.reaches("deaf", "STOPPED");
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn the_watchers_death_gives_the_terminal_back() {
     let user = terminal!(farm);
     let before = user.settings("before");
     user.line("zvwatch --pty -it sh -c 'stty raw -echo; echo up; exec sleep 1000.37'");
-    user.sees("up");
+    user.sees_row("up");
     signal(parent_of(live_with_argument("1000.37")[0]).unwrap(), Signal::SIGKILL);
     user.sees("the watcher died");
     user.status(125);
@@ -219,7 +220,7 @@ fn an_operator_ends_it_and_the_terminal_is_given_back() {
     for (number, verb, status) in [(1, &["stop"][..], 143), (2, &["rm", "-f"], 137)] {
         let name = format!("op{number}");
         user.line(&format!("clear; zvwatch --pty -it --name {name} sh -c 'stty raw -echo; echo up; exec sleep 1d'"));
-        user.sees("up");
+        user.sees_row("up");
         farm.ctl(&[verb, &[&name]].concat()).ok();
         user.status(status);
         assert_eq!(user.settings(&format!("after{number}")), before);

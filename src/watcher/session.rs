@@ -172,13 +172,15 @@ impl Session {
     /// Waits. Every branch is cancel-safe, as each says itself: what is not taken stays where it is.
     async fn next(&mut self) -> Event {
         // A dead guard's socket stays readable for ever.
-        let (room, deadline, guard_died) = (self.room() > 0, self.deadline(), self.guard_died);
+        let (may_read, deadline, guard_died) = (self.room() > 0, self.deadline(), self.guard_died);
         if let Some(at) = deadline.map(tokio::time::Instant::from_std)
             && self.timer.deadline() != at
         {
             self.timer.as_mut().reset(at);
         }
-        let may_type = self.may_type();
+        let room = self.process.input().map(|input| input.has_room());
+        // A pipe's bytes wait for the first run, or the next; a user's keys do not: they may be those that leave.
+        let (may_forward, may_type) = (room == Some(true), room != Some(false));
         let Session { process, uplink, children, control, typed, tee, viewers, timer, .. } = self;
         tokio::select! {
             biased;
@@ -190,8 +192,8 @@ impl Session {
             reads = fronted(viewers.front.as_ref(), may_type) => Event::Front(reads),
             () = process.screen_back() => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
-            chunk = next_typed(typed.as_mut()), if may_type => Event::Typed(chunk),
-            kind = process.output_ready(), if room => Event::Output(kind),
+            chunk = next_typed(typed.as_mut()), if may_forward => Event::Typed(chunk),
+            kind = process.output_ready(), if may_read => Event::Output(kind),
         }
     }
 
@@ -199,11 +201,6 @@ impl Session {
     fn room(&self) -> usize {
         let tee = self.tee.as_ref().map_or(usize::MAX, Tee::room);
         self.window.room().min(tee).min(self.process.output_room()).min(OUTPUT_MAX_BYTES)
-    }
-
-    /// Whether the console's user may type more: a program that does not read makes it wait.
-    fn may_type(&mut self) -> bool {
-        self.process.input().is_none_or(|input| input.has_room())
     }
 
     /// Whether a restart has to wait: facts are never dropped, so a process that fails fast must not outrun whoever takes them.

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use zerovisor_core::size::Size;
 
 use super::{BODY_MAX_BYTES, Garbled, ToFront, ToWatcher, next_frame};
-use crate::tty::{LEAVE, LEAVE_IN_PLACE};
+use crate::tty::{LEAVE_ALTERNATE, LEAVE_IN_PLACE};
 
 /// What the user's terminal may lag behind by, in bytes; past this it is behind, and gets a picture once it has caught up.
 const LAG_BYTES: usize = 1 << 20;
@@ -246,7 +246,7 @@ impl Front {
         if matches!(self.course, Course::Looking { .. }) {
             self.course = Course::Behind;
         }
-        self.push_output(Bytes::from_static(if alternate { LEAVE } else { LEAVE_IN_PLACE }));
+        self.push_output(Bytes::from_static(if alternate { LEAVE_ALTERNATE } else { LEAVE_IN_PLACE }));
         self.flush();
     }
 

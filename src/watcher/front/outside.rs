@@ -9,7 +9,9 @@ use tokio::net::UnixStream;
 use zerovisor_core::detach::DetachKeys;
 
 use super::{Garbled, ToFront, ToWatcher, next_frame};
-use crate::tty::{Console, ConsoleEvent, Ended, LEAVE, LEAVE_IN_PLACE, TYPED_MAX_BYTES, UserTerminal, notice};
+use crate::tty::{
+    Console, ConsoleEvent, Ended, LEAVE, LEAVE_ALTERNATE, LEAVE_IN_PLACE, TYPED_MAX_BYTES, UserTerminal, notice,
+};
 use crate::watcher::guard::{FrontSide, OWN_FAILURE, Outcome};
 
 /// Shown and not yet written to the user's terminal, in bytes; then the watcher is not read, and skips.
@@ -131,9 +133,11 @@ impl Outside {
         }
     }
 
-    /// What the program's main screen shows stays, as of any program; an alternate one does not.
+    /// What the program's main screen shows stays, as of any program; an alternate one gives way to the shell's.
     fn leave_in_place(&mut self, alternate: bool, line: &str) {
-        if !alternate {
+        if alternate {
+            self.console.leave_by(LEAVE_ALTERNATE);
+        } else {
             self.console.show(line.as_bytes());
             self.console.leave_by(LEAVE_IN_PLACE);
         }

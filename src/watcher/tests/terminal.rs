@@ -115,13 +115,13 @@ fn shown(screen: &Screen) -> (Vec<String>, (u16, u16), bool) {
 fn a_picture_and_what_follows_it_make_the_same_screen_as_everything() {
     tell(|stage| async move {
         // It writes without end while it is looked at.
-        let script = "i=0; while [ ! -e \"$ZV_STOP\" ]; do i=$((i+1)); printf \"\\033[%dm%d \\033[0m\" $((31+i%7)) $i; \
+        let script = "i=0; while [ ! -e \"$ZV_STOP\" ]; do i=$((i+1)); printf \"\\033[%dm%d,\\033[0m\" $((31+i%7)) $i; \
                       [ $((i%50)) = 0 ] && printf '\\033[?1049h'; [ $((i%77)) = 0 ] && printf '\\033[?1049l'; done; stty size";
         let stop = tempfile::tempdir().unwrap();
         let stop_file = stop.path().join("stop");
         let options = format!("--env ZV_STOP={}", stop_file.display());
         let mut told = Told::start(&stage, &options, script).await;
-        told.writes("100 ").await;
+        told.writes("100,").await;
         let mut pictures = Vec::new();
         for viewer in 1..=20 {
             pictures.push(told.attach(viewer, None).await);
@@ -315,7 +315,8 @@ fn the_screen_can_be_read_without_attaching() {
 #[test]
 fn keys_are_sent_as_the_program_has_set_its_terminal() {
     tell(|stage| async move {
-        let script = "stty raw -echo; printf 'ready'; head -c 3 | od -An -c; printf '\\033[?1hready2'; head -c 3 | od -An -c";
+        let script =
+            "stty raw -echo; printf 'ready'; head -c 3 | od -An -c; printf '\\033[?1hready2'; head -c 3 | od -An -c";
         let mut told = Told::start(&stage, "", script).await;
         told.writes("ready").await;
         let up: Key = "Up".parse().unwrap();
