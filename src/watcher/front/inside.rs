@@ -331,3 +331,6 @@ impl Front {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
