@@ -251,3 +251,19 @@ fn a_console_works_without_a_screen() {
     user.press(&["Enter"]);
     user.status(0);
 }
+
+#[test]
+fn an_interrupt_before_the_start_is_the_end_and_nothing_is_started() {
+    let farm = Farm::empty();
+    let user = terminal!(farm);
+    // Something that listens and never answers: the start waits for it.
+    let silent = std::os::unix::net::UnixListener::bind(farm.path("zerovisor.sock")).unwrap();
+    user.line("zvwatch --pty -it touch started");
+    let front = user.front();
+    let guard = until("the family is there", SOON, || crate::harness::children_of(front).first().copied());
+    user.press(&["C-c"]);
+    user.status(130);
+    gone("the guard", guard);
+    assert!(!farm.path("started").exists());
+    drop(silent);
+}

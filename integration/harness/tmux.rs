@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::farm::Farm;
+use super::procs::children_of;
 use super::run::Program;
 use super::wait::{SOON, until};
 
@@ -119,11 +120,9 @@ impl Tmux {
 
     /// The pid of the front of the zvwatch that the shell runs.
     pub(crate) fn front(&self) -> i32 {
-        let shell = String::from_utf8_lossy(&self.run(&["display-message", "-p", "#{pane_pid}"])).trim().to_owned();
-        until("the shell runs zvwatch", SOON, || {
-            let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).ok()?;
-            children.split_whitespace().next()?.parse().ok()
-        })
+        let shell =
+            String::from_utf8_lossy(&self.run(&["display-message", "-p", "#{pane_pid}"])).trim().parse().unwrap();
+        until("the shell runs zvwatch", SOON, || children_of(shell).first().copied())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The watcher's end before a user's end that reads when the test says so.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as Other;
 
 use super::*;
@@ -13,7 +13,7 @@ fn pair() -> (Front, Other) {
 
 /// Reads what the user is sent, and all that is sent on as it is read.
 async fn received(front: &mut Front, outside: &mut Other) -> Vec<ToFront> {
-    let (mut inbox, mut chunk, mut frames) = (BytesMut::new(), [0; 65536], Vec::new());
+    let (mut inbox, mut chunk, mut frames) = (BytesMut::new(), vec![0; 64 << 10], Vec::new());
     loop {
         match outside.read(&mut chunk) {
             Ok(bytes) => inbox.extend_from_slice(&chunk[..bytes]),
@@ -65,7 +65,7 @@ fn a_slow_console_skips_and_gets_a_picture_when_it_has_caught_up() {
 fn one_that_is_gone_is_noticed_while_nothing_may_be_typed() {
     told(async {
         let (mut front, outside) = pair();
-        std::io::Write::write_all(&mut (&outside), &ToWatcher::Typed(Bytes::from_static(b"last")).encode()).unwrap();
+        (&outside).write_all(&ToWatcher::Typed(Bytes::from_static(b"last")).encode()).unwrap();
         let waits = tokio::time::timeout(Duration::from_millis(50), front.ready(false));
         assert!(waits.await.is_err(), "what is typed waits");
         drop(outside);
