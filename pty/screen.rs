@@ -194,11 +194,6 @@ impl Screen {
         self.emulator.is_alternate()
     }
 
-    /// Whether the cursor is held within margins or counted from them: undoing either moves it.
-    pub fn has_margins(&self) -> bool {
-        self.emulator.has(TermMode::ORIGIN) || self.emulator.region != (0..self.emulator.size().rows)
-    }
-
     /// The title that the program has set, without control characters.
     pub fn title(&self) -> Option<&str> {
         self.emulator.title.as_deref()

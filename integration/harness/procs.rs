@@ -16,6 +16,12 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
     stat_field(pid, 1)?.parse().ok()
 }
 
+/// The children of a process that has one thread.
+pub(crate) fn children_of(pid: i32) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// A field of /proc/PID/stat, counted from behind the name.
 fn stat_field(pid: i32, index: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -1,7 +1,7 @@
 //! A program's output on its way to a viewer's terminal, without the sequences that make a terminal answer.
 //!
 //! The screen model in the watcher answers a program's questions. A viewer's terminal must not answer them again: its answer would be typed
-//! into the program, or into the user's shell after a detach. Which sequences ask is told by [`ask`]; here is what finds them in a stream
+//! into the program, or into the user's shell after a detach. Which sequences ask is told by the module `ask`; here is what finds them in a stream
 //! that comes in any pieces, and passes on everything else byte for byte. Only graphics commands that want a receipt are changed.
 //!
 //! ```text

@@ -39,7 +39,8 @@ pub enum ConsoleEvent {
     Written,
     /// The detach keys. What was typed before them has been told.
     Detach,
-    /// There is nothing to be typed or shown any more.
+    /// It should come to an end. After a signal there may still be last words to be shown, else there is nothing to be typed or shown any
+    /// more.
     Ended(Ended),
 }
 
@@ -158,7 +159,7 @@ impl Console {
                     self.detach.on_timer(Instant::now(), &mut typed);
                     self.typed(typed);
                 }
-                Wake::Told(Told::End(signal)) => self.end(Ended::Signal(signal)),
+                Wake::Told(Told::End(signal)) => self.events.push_back(ConsoleEvent::Ended(Ended::Signal(signal))),
                 Wake::Told(Told::Resized) => self.resized(),
                 Wake::Told(Told::Continued) => {
                     self.raw.again();

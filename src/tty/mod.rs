@@ -18,7 +18,7 @@ mod sys;
 mod terminal;
 
 pub use console::{Console, ConsoleEvent, Ended, TYPED_MAX_BYTES, notice};
-pub use leave::{LEAVE, LEAVE_IN_PLACE};
+pub use leave::{LEAVE, LEAVE_ALTERNATE, LEAVE_IN_PLACE};
 pub use raw::RawMode;
 pub use terminal::{NotATerminal, UserTerminal};
 

@@ -91,7 +91,7 @@ pub(super) struct Model {
     answers: Vec<u8>,
     seen: Vec<Seen>,
     modes: KeyModes,
-    displaced: bool,
+    alternate: bool,
 }
 
 impl Model {
@@ -106,7 +106,7 @@ impl Model {
             answers: Vec::new(),
             seen: Vec::new(),
             modes: KeyModes::default(),
-            displaced: false,
+            alternate: false,
         }
     }
 
@@ -161,9 +161,9 @@ impl Model {
         self.modes
     }
 
-    /// Whether the cursor cannot stay where it is when the terminal is given back: another screen is shown, or there are margins.
-    pub(super) fn is_displaced(&self) -> bool {
-        self.displaced
+    /// Whether the alternate screen is shown, by all that was done so far.
+    pub(super) fn is_alternate(&self) -> bool {
+        self.alternate
     }
 
     /// What the terminal answers the program with.
@@ -217,7 +217,7 @@ impl Model {
             }
         }
         if let Place::Here(screen) = &self.place {
-            self.displaced = screen.is_alternate() || screen.has_margins();
+            self.alternate = screen.is_alternate();
             let modes = screen.key_modes();
             self.modes =
                 KeyModes { application_cursor: modes.application_cursor, application_keypad: modes.application_keypad };
@@ -284,4 +284,57 @@ fn see(screen: &mut Screen, viewer: u64, seq: u64, look: Look) -> Seen {
         alternate: screen.is_alternate(),
     };
     Seen { viewer, seq, bytes: bytes.into(), shown, text: look.is_text() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(model: &mut Model) -> Vec<Seen> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            model.work();
+            while !model.is_idle() {
+                model.back().await;
+                model.work();
+            }
+        });
+        model.seen()
+    }
+
+    #[test]
+    fn who_waits_for_a_picture_gets_one_and_too_many_are_refused() {
+        let mut model = Model::new(Size::DEFAULT);
+        let picture = Look::Picture(Size::DEFAULT);
+        model.feed(Bytes::from_static(b"x"));
+        assert!(model.look(0, 1, picture) && model.look(0, 2, Look::Frame(Size::DEFAULT)));
+        assert!(model.look(0, 3, Look::Text { ansi: false }));
+        for viewer in 1..=LOOKS_MAX as u64 - 2 {
+            assert!(model.look(viewer, 4, picture), "{viewer}");
+        }
+        assert!(!model.look(u64::MAX, 5, picture), "the bound");
+        assert!(model.look(1, 6, picture), "one that is waited for already is no more");
+        let seen = done(&mut model);
+        assert_eq!(seen.len(), LOOKS_MAX);
+        assert_eq!((seen[0].viewer, seen[0].seq, seen[0].text), (0, 2, false));
+        assert!(model.look(u64::MAX, 7, picture), "there is room again");
+    }
+
+    #[test]
+    fn much_is_drawn_elsewhere_and_in_order() {
+        let mut model = Model::new(Size::DEFAULT);
+        let line: Vec<u8> = b"0123456789".repeat(800);
+        for _ in 0..40 {
+            model.feed(Bytes::from(line.clone()));
+        }
+        assert_eq!(model.room(), 0, "the program waits");
+        model.feed(Bytes::from_static(b"\x1b[2J\x1b[Hlast\x1b[5n"));
+        model.resize(Size::new(100, 30).unwrap());
+        model.resize(Size::new(40, 5).unwrap());
+        model.look(1, 9, Look::Text { ansi: false });
+        let seen = done(&mut model);
+        assert_eq!(seen[0].bytes, "last\n\n\n\n\n");
+        assert_eq!((seen[0].shown.size, model.answers()), (Size::new(40, 5).unwrap(), Bytes::from_static(b"\x1b[0n")));
+        assert_eq!(model.room(), BACKLOG_BYTES);
+    }
 }

@@ -198,14 +198,15 @@ impl Session {
     /// Waits. Every branch is cancel-safe, as each says itself: what is not taken stays where it is.
     async fn next(&mut self) -> Event {
         // A dead guard's socket stays readable for ever.
-        let (room, deadline, guard_died) = (self.room() > 0, self.deadline(), self.guard_died);
+        let (may_read, deadline, guard_died) = (self.room() > 0, self.deadline(), self.guard_died);
         if let Some(at) = deadline.map(tokio::time::Instant::from_std)
             && self.timer.deadline() != at
         {
             self.timer.as_mut().reset(at);
         }
-        // The front is read between two runs too, for its detach; what a pipe holds can wait for a run.
-        let (may_type, has_reader) = (self.may_type(), self.process.input().is_some());
+        let room = self.process.input().map(|input| input.has_room());
+        // A pipe's bytes wait for the first run, or the next; a user's keys do not: they may be those that leave.
+        let (may_forward, may_type) = (room == Some(true), room != Some(false));
         let Session { process, uplink, children, control, typed, tee, viewers, timer, .. } = self;
         tokio::select! {
             biased;
@@ -218,8 +219,8 @@ impl Session {
             () = process.screen_back() => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
             () = process.members_changed() => Event::Members,
-            chunk = next_typed(typed.as_mut()), if has_reader && may_type => Event::Typed(chunk),
-            kind = process.output_ready(), if room => Event::Output(kind),
+            chunk = next_typed(typed.as_mut()), if may_forward => Event::Typed(chunk),
+            kind = process.output_ready(), if may_read => Event::Output(kind),
         }
     }
 
@@ -227,11 +228,6 @@ impl Session {
     fn room(&self) -> usize {
         let tee = self.tee.as_ref().map_or(usize::MAX, Tee::room);
         self.window.room().min(tee).min(self.process.output_room()).min(OUTPUT_MAX_BYTES)
-    }
-
-    /// Whether the console's user may type more: a program that does not read makes it wait.
-    fn may_type(&mut self) -> bool {
-        self.process.input().is_none_or(|input| input.has_room())
     }
 
     /// Whether a restart has to wait: facts are never dropped, so a process that fails fast must not outrun whoever takes them.

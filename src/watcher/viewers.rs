@@ -25,8 +25,8 @@ pub(super) struct Viewers {
     /// For whose terminal the last picture was a frame, and of which size.
     framed: HashMap<u64, Size>,
     links_lost: u64,
-    /// Whether the cursor cannot stay where it is when the terminal is given back.
-    pub(super) displaced: bool,
+    /// Whether the program's alternate screen is shown.
+    pub(super) alternate: bool,
     /// The screen of a run that is over, for the user's own console, which may be behind.
     pub(super) fading: Option<Model>,
     /// The size that was declared.
@@ -42,7 +42,7 @@ impl Viewers {
             took: HashMap::new(),
             framed: HashMap::new(),
             links_lost: 0,
-            displaced: false,
+            alternate: false,
             fading: None,
             declared: size,
         }
@@ -67,7 +67,7 @@ impl Viewers {
         self.fading = None;
         self.framed.remove(&CONSOLE);
         if let Some(front) = &mut self.front {
-            front.on_another_run(std::mem::take(&mut self.displaced));
+            front.on_another_run(std::mem::take(&mut self.alternate));
         }
     }
 

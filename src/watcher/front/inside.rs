@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use zerovisor_core::size::Size;
 
 use super::{BODY_MAX_BYTES, Garbled, ToFront, ToWatcher, next_frame};
-use crate::tty::{LEAVE, LEAVE_IN_PLACE};
+use crate::tty::{LEAVE_ALTERNATE, LEAVE_IN_PLACE};
 
 /// What the user's terminal may lag behind by, in bytes; past this it is behind, and gets a picture once it has caught up.
 const LAG_BYTES: usize = 1 << 20;
@@ -239,32 +239,32 @@ impl Front {
     }
 
     /// Another run begins. What the one before set up in the terminal is undone, and a picture of it does not come any more.
-    pub(in crate::watcher) fn on_another_run(&mut self, displaced: bool) {
+    pub(in crate::watcher) fn on_another_run(&mut self, alternate: bool) {
         if self.said != Said::Nothing {
             return;
         }
         if matches!(self.course, Course::Looking { .. }) {
             self.course = Course::Behind;
         }
-        self.push_output(Bytes::from_static(if displaced { LEAVE } else { LEAVE_IN_PLACE }));
+        self.push_output(Bytes::from_static(if alternate { LEAVE_ALTERNATE } else { LEAVE_IN_PLACE }));
         self.flush();
     }
 
-    /// There is nothing more to come: the status to end with, whether the terminal has to be put right as a whole, and what else the user should
+    /// There is nothing more to come: the status to end with, whether the alternate screen was left shown, and what else the user should
     /// know. Said once.
-    pub(in crate::watcher) fn end(&mut self, status: u8, displaced: bool, line: &str, now: Instant) {
+    pub(in crate::watcher) fn end(&mut self, status: u8, alternate: bool, line: &str, now: Instant) {
         if self.said == Said::Nothing {
             self.said = Said::Ended(now);
-            self.push(&ToFront::Ended { status, displaced, line: line.to_owned() });
+            self.push(&ToFront::Ended { status, alternate, line: line.to_owned() });
             self.flush();
         }
     }
 
     /// The user may leave. Said once.
-    pub(in crate::watcher) fn part(&mut self, displaced: bool, name: &str) {
+    pub(in crate::watcher) fn part(&mut self, alternate: bool, name: &str) {
         if self.said == Said::Nothing {
             self.said = Said::Parted;
-            self.push(&ToFront::Detached { displaced, name: name.to_owned() });
+            self.push(&ToFront::Detached { alternate, name: name.to_owned() });
             self.flush();
         }
     }
@@ -331,3 +331,6 @@ impl Front {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,15 +43,15 @@ enum ToFront {
     Ended {
         /// The status to end with.
         status: u8,
-        /// Whether the terminal has to be put right as a whole: another screen is shown, or the cursor is held within margins.
-        displaced: bool,
+        /// Whether it left its alternate screen shown.
+        alternate: bool,
         /// What else the user should know, in a line, or nothing.
         line: String,
     },
     /// The user may leave.
     Detached {
-        /// Whether the cursor cannot stay where it is when the terminal is given back.
-        displaced: bool,
+        /// Whether the program's alternate screen is shown.
+        alternate: bool,
         /// The name to come back by.
         name: String,
     },
@@ -114,10 +114,10 @@ impl ToFront {
         match self {
             ToFront::Picture => frame(1, &[]),
             ToFront::Output(bytes) => frame(2, bytes),
-            ToFront::Ended { status, displaced, line } => {
-                frame(3, &[&[*status, u8::from(*displaced)], line.as_bytes()].concat())
+            ToFront::Ended { status, alternate, line } => {
+                frame(3, &[&[*status, u8::from(*alternate)], line.as_bytes()].concat())
             }
-            ToFront::Detached { displaced, name } => frame(4, &[&[u8::from(*displaced)], name.as_bytes()].concat()),
+            ToFront::Detached { alternate, name } => frame(4, &[&[u8::from(*alternate)], name.as_bytes()].concat()),
         }
     }
 
@@ -125,13 +125,13 @@ impl ToFront {
         match (what, &body[..]) {
             (1, []) => Ok(ToFront::Picture),
             (2, _) => Ok(ToFront::Output(body)),
-            (3, &[status, displaced, ref line @ ..]) => Ok(ToFront::Ended {
+            (3, &[status, alternate, ref line @ ..]) => Ok(ToFront::Ended {
                 status,
-                displaced: displaced != 0,
+                alternate: alternate != 0,
                 line: String::from_utf8_lossy(line).into_owned(),
             }),
-            (4, &[displaced, ref name @ ..]) => {
-                Ok(ToFront::Detached { displaced: displaced != 0, name: String::from_utf8_lossy(name).into_owned() })
+            (4, &[alternate, ref name @ ..]) => {
+                Ok(ToFront::Detached { alternate: alternate != 0, name: String::from_utf8_lossy(name).into_owned() })
             }
             _ => Err(Garbled),
         }
@@ -161,8 +161,8 @@ mod tests {
             }
             assert_eq!(heard, said);
         }
-        let ended = ToFront::Ended { status: 7, displaced: true, line: "x".into() };
-        let detached = ToFront::Detached { displaced: false, name: "sh".into() };
+        let ended = ToFront::Ended { status: 7, alternate: true, line: "x".into() };
+        let detached = ToFront::Detached { alternate: false, name: "sh".into() };
         for news in [ToFront::Picture, ended, detached] {
             let mut inbox = BytesMut::from(&news.encode()[..]);
             let (what, body) = next_frame(&mut inbox).unwrap().unwrap();

@@ -9,7 +9,9 @@ use tokio::net::UnixStream;
 use zerovisor_core::detach::DetachKeys;
 
 use super::{Garbled, ToFront, ToWatcher, next_frame};
-use crate::tty::{Console, ConsoleEvent, Ended, LEAVE, LEAVE_IN_PLACE, TYPED_MAX_BYTES, UserTerminal, notice};
+use crate::tty::{
+    Console, ConsoleEvent, Ended, LEAVE, LEAVE_ALTERNATE, LEAVE_IN_PLACE, TYPED_MAX_BYTES, UserTerminal, notice,
+};
 use crate::watcher::guard::{FrontSide, OWN_FAILURE, Outcome};
 
 /// Shown and not yet written to the user's terminal, in bytes; then the watcher is not read, and skips.
@@ -131,9 +133,11 @@ impl Outside {
         }
     }
 
-    /// What the program's main screen shows stays, as of any program; another one does not.
-    fn leave_in_place(&mut self, displaced: bool, line: &str) {
-        if !displaced {
+    /// What the program's main screen shows stays, as of any program; an alternate one gives way to the shell's.
+    fn leave_in_place(&mut self, alternate: bool, line: &str) {
+        if alternate {
+            self.console.leave_by(LEAVE_ALTERNATE);
+        } else {
             self.console.show(line.as_bytes());
             self.console.leave_by(LEAVE_IN_PLACE);
         }
@@ -177,12 +181,12 @@ impl Outside {
             match ToFront::decode(what, body)? {
                 ToFront::Picture => self.console.begin_picture(),
                 ToFront::Output(bytes) => self.console.show(&bytes),
-                ToFront::Ended { status, displaced, line } => {
-                    self.leave_in_place(displaced, "");
+                ToFront::Ended { status, alternate, line } => {
+                    self.leave_in_place(alternate, "");
                     self.over = Some(Over::Ended(status, line));
                 }
-                ToFront::Detached { displaced, name } => {
-                    self.leave_in_place(displaced, "\r\n");
+                ToFront::Detached { alternate, name } => {
+                    self.leave_in_place(alternate, "\r\n");
                     self.over = Some(Over::Detached(name));
                 }
             }

@@ -66,18 +66,18 @@ impl Session {
     fn tell_front(&mut self, status: u8, out_of_patience: bool) -> bool {
         let waits = self.front_by().is_some();
         let (recorded, linked, endpoint) = (self.window.is_empty(), self.uplink.is_linked(), self.uplink.endpoint());
-        let displaced = self.viewers.displaced;
+        let alternate = self.viewers.alternate;
         let Some(front) = &mut self.viewers.front else { return false };
         if waits && front.ended_at().is_none() {
             return true;
         }
         let now = Instant::now();
         if recorded {
-            front.end(status, displaced, "", now);
+            front.end(status, alternate, "", now);
         } else if !linked || out_of_patience {
             let why = if linked { "does not take" } else { "is not there to take" };
             let line = format!("zvwatch: the zerovisor at {endpoint} {why} its end and last output: they may be lost");
-            front.end(status, displaced, &line, now);
+            front.end(status, alternate, &line, now);
         }
         if front.ended_at().is_some_and(|at| now >= at + FRONT_WAIT) {
             self.viewers.front = None;

@@ -168,7 +168,7 @@ impl Session {
         };
         model.work();
         let (answers, seen) = (model.answers(), model.seen());
-        self.viewers.displaced = model.is_displaced();
+        self.viewers.alternate = model.is_alternate();
         if let (false, Some(input)) = (answers.is_empty(), self.process.input()) {
             input.answer(answers);
             self.write_input();
@@ -266,7 +266,7 @@ impl Session {
         self.detached = true;
         let name = self.uplink.name().to_string();
         if let Some(front) = &mut self.viewers.front {
-            front.part(self.viewers.displaced, &name);
+            front.part(self.viewers.alternate, &name);
         }
     }
 

@@ -7,6 +7,7 @@ mod guard;
 mod sampled;
 mod spawn;
 mod story;
+mod terminal;
 mod tree;
 mod zerovisor;
 

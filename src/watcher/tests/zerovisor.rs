@@ -205,9 +205,12 @@ impl Zerovisor {
     }
 
     pub(super) fn output(&self, kind: Kind) -> Vec<u8> {
-        let mut all = Vec::new();
+        let (mut all, mut run, mut begun) = (Vec::new(), 0, 0);
         for (head, payload) in self.journal.iter().filter(|(head, _)| head.kind == kind) {
-            assert_eq!(head.offset, all.len() as u64, "offsets count the bytes before");
+            if std::mem::replace(&mut run, head.run) != head.run {
+                begun = all.len();
+            }
+            assert_eq!(head.offset, (all.len() - begun) as u64, "offsets count the bytes before");
             all.extend_from_slice(payload);
         }
         all
