@@ -15,15 +15,27 @@ pub(crate) fn kid(arguments: &[String]) -> ExitCode {
     let (Some(mode), Some(total)) = (arguments.first(), arguments.get(1).and_then(|n| n.parse::<usize>().ok())) else {
         return ExitCode::from(2);
     };
-    let size = if mode == "lines" { 100 } else { 64 << 10 };
-    let block: Vec<u8> = (0..size).map(|at| if at % 100 == 99 { b'\n' } else { b'a' + (at % 26) as u8 }).collect();
+    let block = block(mode);
     let mut out = File::from(nix::unistd::dup(std::io::stdout()).expect("standard output can be duplicated"));
     let mut left = total;
     while left > 0 {
-        let Ok(wrote) = out.write(&block[..size.min(left)]) else { return ExitCode::FAILURE };
+        let Ok(wrote) = out.write(&block[..block.len().min(left)]) else { return ExitCode::FAILURE };
         left -= wrote;
     }
     ExitCode::SUCCESS
+}
+
+/// What the kid writes over and over: lines of 100 bytes.
+fn block(mode: &str) -> Vec<u8> {
+    let size = if mode == "lines" { 100 } else { 64 << 10 };
+    (0..size).map(|at| if at % 100 == 99 { b'\n' } else { b'a' + (at % 26) as u8 }).collect()
+}
+
+/// How many line feeds are in all that the kid writes, if each write is taken whole.
+pub(crate) fn line_feeds(mode: &str, total: usize) -> usize {
+    let block = block(mode);
+    let within = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    total / block.len() * within(&block) + within(&block[..total % block.len()])
 }
 
 struct Run {
@@ -40,7 +52,8 @@ fn children_cpu() -> Duration {
     span(usage.user_time()) + span(usage.system_time())
 }
 
-fn kid_command(mode: &str, bytes: usize) -> [String; 4] {
+/// The kid as a command.
+pub(crate) fn kid_command(mode: &str, bytes: usize) -> [String; 4] {
     let own = std::env::current_exe().expect("own path").display().to_string();
     [own, "kid".into(), mode.into(), bytes.to_string()]
 }
