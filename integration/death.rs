@@ -82,6 +82,8 @@ fn a_killed_guard_takes_the_whole_tree_with_it_and_the_watcher_tells_why() {
 #[test]
 fn watcher_and_guard_killed_at_once_take_the_main_process_with_them() {
     let family = Family::new();
+    // Frozen, it cannot act on the end of its guard before its own.
+    kill(Pid::from_raw(family.watcher), Signal::SIGSTOP).unwrap();
     killed(&[family.guard, family.watcher]);
     until("the main process does not outlive them", SOON, || (!alive(family.main)).then_some(()));
     family.farm.reaches("deep", "LOST");

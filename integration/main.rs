@@ -15,7 +15,9 @@
 #[macro_use]
 mod harness;
 
+mod attach;
 mod bad_input;
+mod cgroups;
 mod crash;
 mod death;
 mod exits;
@@ -25,6 +27,7 @@ mod input;
 mod lifecycle;
 mod restarts;
 mod samples;
+mod screens;
 mod service;
 mod streams;
 mod viewers;

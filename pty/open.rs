@@ -32,11 +32,14 @@ pub struct Slave {
 }
 
 /// Opens a terminal of `size` with the kernel's own settings, and erasing by whole UTF-8 characters (`IUTF8`).
+///
+/// No other thread may start a program meanwhile: `openpty` makes its ends close-on-exec only after it has made them, and a program that
+/// got them would hold the terminal open.
 pub fn open(size: Size) -> Result<(Master, Slave), PtyError> {
     let pair = NativePtySystem::default().openpty(cells(size)).map_err(|error| PtyError::Open(error.into()))?;
     let fd = sys::duplicate(pair.master.as_ref()).map_err(PtyError::set_up("dup of the master"))?;
     let slave = sys::open_peer(fd.as_fd()).map_err(PtyError::set_up("TIOCGPTPEER"))?;
-    // Only now: the settings of a terminal that nobody has open are reset.
+    // Only now, so that the terminal is not vacant meanwhile.
     drop(pair.slave);
     unblock(&fd).map_err(PtyError::set_up("O_NONBLOCK"))?;
     erase_by_character(&slave).map_err(PtyError::set_up("tcsetattr"))?;

@@ -12,6 +12,7 @@
 //! use), bounds too late or does otherwise than xterm is the emulator's. There is no clock: a synchronized update is shown as it comes.
 //! All memory is bounded: two grids without history, and what the constants of this module's files allow beside them.
 
+mod alternate;
 mod answer;
 mod emulator;
 mod handler;
@@ -23,6 +24,7 @@ mod row;
 mod sequence;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

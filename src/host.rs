@@ -50,6 +50,19 @@ impl Host {
     }
 }
 
+/// Whether a process of this pid namespace may still live: that of this number which began then. Yes where /proc does not tell.
+pub fn may_live(pid: i32, began_ticks: u64) -> bool {
+    match start_ticks(pid) {
+        Ok(ticks) => ticks == Some(began_ticks),
+        Err(Unknown) => kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH),
+    }
+}
+
+/// The parent of a process.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    procfs::process::Process::new(pid).and_then(|process| process.stat()).ok().map(|stat| stat.ppid)
+}
+
 /// /proc does not tell.
 struct Unknown;
 

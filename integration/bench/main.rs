@@ -1,6 +1,7 @@
 //! The budgets, measured on real binaries: each figure beside what it is held against, in one run.
 //!
-//! `cargo bench --bench budgets [-- PART...]`, parts: capture start restart memory idle ps sampling crowd echo redraw terminals. Knobs: `RUNS` (5), `MIB`
+//! `cargo bench --bench budgets [-- PART...]`, parts: capture start restart memory idle ps sampling crowd relayed echo redraw
+//! terminals. Knobs: `RUNS` (5), `MIB`
 //! (512: what a capture writes), `PTY_MIB` (32: what is written to a terminal), `MANY` (100: watchers in the memory part), `KEYS` (600).
 //! Prints `what unit min median max` and the budget of DESIGN.md §13 where there is one; ratios are formed run by run. Peers that are not
 //! installed are skipped, and that is said.
@@ -12,6 +13,7 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::missing_docs_in_private_items,
+    clippy::unwrap_used,
     reason = "a bench reports to a person, and stops where it cannot"
 )]
 
@@ -20,7 +22,11 @@ mod crowd;
 mod echo;
 mod families;
 mod lives;
+#[allow(dead_code, reason = "what stories say as peers is more than what is measured")]
+#[path = "../harness/peer.rs"]
+mod peer;
 mod redraw;
+mod relayed;
 mod rig;
 mod sampling;
 mod sessions;
@@ -35,7 +41,7 @@ fn main() -> ExitCode {
         return if rest == ["screen"] { redraw::kid() } else { capture::kid(rest) };
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
-    let parts: [(&str, fn()); 11] = [
+    let parts: [(&str, fn()); 12] = [
         ("capture", capture::measure),
         ("start", lives::start),
         ("restart", lives::restart),
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
         ("ps", lives::ps),
         ("sampling", sampling::measure),
         ("crowd", crowd::measure),
+        ("relayed", relayed::measure),
         ("echo", echo::measure),
         ("redraw", redraw::measure),
         ("terminals", terminals::measure),

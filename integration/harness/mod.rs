@@ -7,6 +7,8 @@ mod peer;
 mod procs;
 mod run;
 mod scripted;
+mod stage;
+mod terminal;
 mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
@@ -15,6 +17,8 @@ pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, live_with_argument, parent_of};
 pub(crate) use run::Program;
 pub(crate) use scripted::{Client, Watcher};
+pub(crate) use stage::Stage;
+pub(crate) use terminal::Terminal;
 pub(crate) use wait::{LONG, SOON, until};
 
 /// Ends a test that cannot be made here, loudly: the line is counted by `make test` and never taken for a success.

@@ -119,6 +119,8 @@ pub(crate) struct Heard {
 /// A client; it grants what it is sent only when told to.
 pub(crate) struct Client {
     pub(crate) peer: Peer,
+    /// The number of its last request; answers to earlier ones are passed over.
+    pub(crate) request: u64,
 }
 
 impl Client {
@@ -126,11 +128,12 @@ impl Client {
         let mut peer = Peer::greeted(&Door::Ipc(farm.path("zerovisor.sock")));
         peer.say(&hello(Role::Client), None);
         assert!(matches!(peer.hear(), Some((ToPeer::Welcome(_), _))));
-        Client { peer }
+        Client { peer, request: 0 }
     }
 
     pub(crate) fn asks(&mut self, ask: Ask) {
-        self.peer.say(&ToNode::Request(Request { request: 1, deadline_ms: 0, ask }), None);
+        self.request += 1;
+        self.peer.say(&ToNode::Request(Request { request: self.request, deadline_ms: 0, ask }), None);
     }
 
     /// Asks to be attached, with a terminal of this size.
@@ -153,8 +156,10 @@ impl Client {
     pub(crate) fn hears(&mut self) -> Heard {
         loop {
             match self.peer.hear() {
-                Some((ToPeer::Answer { request: 1, answer }, payload)) => return Heard { answer, payload },
-                Some((ToPeer::Pong { .. }, _)) => {}
+                Some((ToPeer::Answer { request, answer }, payload)) if request == self.request => {
+                    return Heard { answer, payload };
+                }
+                Some((ToPeer::Answer { .. } | ToPeer::Pong { .. }, _)) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -187,10 +192,10 @@ impl Client {
     }
 
     pub(crate) fn grants(&mut self, bytes: u64) {
-        self.peer.say(&ToNode::Grant { request: 1, bytes }, None);
+        self.peer.say(&ToNode::Grant { request: self.request, bytes }, None);
     }
 
     pub(crate) fn types(&mut self, bytes: &[u8]) {
-        self.peer.say(&ToNode::Typed { request: 1 }, Some(bytes));
+        self.peer.say(&ToNode::Typed { request: self.request }, Some(bytes));
     }
 }

@@ -1,10 +1,9 @@
 //! The terminal: the library's, and beside it what the library keeps to itself, does not know, or leaves unbounded.
 
-use std::mem;
 use std::ops::Range;
 
 use alacritty_terminal::event::VoidListener;
-use alacritty_terminal::grid::{Cursor, Dimensions, Grid};
+use alacritty_terminal::grid::{Cursor, Dimensions};
 use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::cell::Cell;
 use alacritty_terminal::term::{Config, MIN_COLUMNS, MIN_SCREEN_LINES, Osc52, Term, TermMode};
@@ -140,6 +139,7 @@ impl Emulator {
         self.resize_text(size);
         self.drop_alternate();
         self.settle_wrap();
+        self.mend_rows();
         self.region = 0..size.rows;
         let known = self.tabs.len();
         self.tabs.truncate(size.cols);
@@ -225,68 +225,11 @@ impl Emulator {
             .any(|at| nearest[Column(at)].zerowidth().is_some_and(|marks| marks.len() >= COMBINING_MAX))
     }
 
-    /// Shows the alternate screen, or the primary one.
-    pub(super) fn switch(&mut self, alternate: bool) {
-        if alternate == self.is_alternate() {
-            return;
-        }
-        if alternate {
-            let (Size { cols, rows }, cursor) = (self.size(), self.term.grid().cursor.clone());
-            // What an earlier program saved and pushed there is nobody's any more.
-            self.saved = [Saved::default(), self.present()];
-            self.keyboard.enter_alternate();
-            self.term.swap_alt();
-            let grid = self.term.grid_mut();
-            *grid = Grid::new(rows, cols, 0);
-            grid.cursor = cursor;
-            grid.reset_region(..);
-        } else {
-            self.saved.swap(0, 1);
-            self.keyboard.swap();
-            *self.term.grid_mut() = no_grid();
-            self.term.swap_alt();
-        }
-    }
-
-    /// Ends the alternate screen and restores the cursor that was saved when it began.
-    pub(super) fn leave_alternate(&mut self) {
-        if self.is_alternate() {
-            self.switch(false);
-            // It has not moved, but a new size may have moved it with its text.
-            let grid = self.term.grid_mut();
-            grid.saved_cursor = grid.cursor.clone();
-            self.restore();
-        }
-    }
-
     /// A wrap is pending in the last column only; some functions of the library leave it so elsewhere.
     pub(super) fn settle_wrap(&mut self) {
         let last = self.size().cols - 1;
         let cursor = &mut self.term.grid_mut().cursor;
         cursor.input_needs_wrap &= cursor.point.column.0 == last;
-    }
-
-    /// Calls `look` with the primary screen's grid while the alternate one shows; everything is as before afterwards.
-    pub(super) fn with_primary<T>(&mut self, look: impl FnOnce(&Grid<Cell>) -> T) -> T {
-        let alternate = mem::replace(self.term.grid_mut(), no_grid());
-        self.term.swap_alt();
-        let seen = look(self.term.grid());
-        // This saves the primary cursor, where entering the alternate screen has saved it already.
-        self.term.swap_alt();
-        *self.term.grid_mut() = alternate;
-        seen
-    }
-
-    /// The alternate screen's grid is as large as the primary one's, and few programs ever show it: while none does it is given back.
-    fn drop_alternate(&mut self) {
-        if self.is_alternate() {
-            return;
-        }
-        let saved = self.term.grid().saved_cursor.clone();
-        self.term.swap_alt();
-        *self.term.grid_mut() = no_grid();
-        self.term.swap_alt();
-        self.term.grid_mut().saved_cursor = saved;
     }
 
     pub(super) fn save(&mut self) {
@@ -363,14 +306,9 @@ impl Emulator {
         self.passed = [false; Passed::ALL.len()];
     }
 
-    fn present(&self) -> Saved {
+    pub(super) fn present(&self) -> Saved {
         Saved { origin: self.has(TermMode::ORIGIN), charset: self.charset }
     }
-}
-
-/// Takes the place of a grid that is not in use.
-fn no_grid() -> Grid<Cell> {
-    Grid::new(MIN_SCREEN_LINES, MIN_COLUMNS, 0)
 }
 
 /// The library's settings, with a history of that many rows.

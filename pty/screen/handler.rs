@@ -18,13 +18,14 @@ const LINK_MAX_BYTES: usize = 2083;
 /// The longest name of a link, in bytes, likewise.
 const LINK_ID_MAX_BYTES: usize = 250;
 
-/// Control functions that the library does entirely and right.
+/// Control functions that the library does, and what there is to do after each.
 macro_rules! to_the_library {
-    ($($name:ident($($argument:ident: $type:ty),*);)*) => {
+    ($($name:ident($($argument:ident: $type:ty),*) $(then $after:ident)?;)*) => {
         $(
             #[inline]
             fn $name(&mut self, $($argument: $type),*) {
                 Handler::$name(&mut self.term, $($argument),*);
+                $(self.$after();)?
             }
         )*
     };
@@ -34,7 +35,6 @@ impl Handler for Emulator {
     to_the_library! {
         goto(line: i32, column: usize);
         goto_line(line: i32);
-        insert_blank(count: usize);
         move_forward(columns: usize);
         move_backward(columns: usize);
         put_tab(count: u16);
@@ -45,10 +45,6 @@ impl Handler for Emulator {
         scroll_down(count: usize);
         insert_blank_lines(count: usize);
         delete_lines(count: usize);
-        erase_chars(count: usize);
-        delete_chars(count: usize);
-        clear_line(mode: LineClearMode);
-        clear_screen(mode: ClearMode);
         reverse_index();
         terminal_attribute(attribute: Attr);
         set_mode(mode: Mode);
@@ -59,12 +55,21 @@ impl Handler for Emulator {
         set_color(index: usize, colour: Rgb);
         reset_color(index: usize);
         decaln();
+        move_forward_tabs(count: u16) then settle_wrap;
+        insert_blank(count: usize) then mend_row;
+        delete_chars(count: usize) then mend_row;
+        erase_chars(count: usize) then mend_row;
+        clear_line(mode: LineClearMode) then mend_row;
+        clear_screen(mode: ClearMode) then mend_row;
     }
 
     #[inline]
     fn input(&mut self, c: char) {
         if c.is_ascii() || !self.is_crowded_by(c) {
             Handler::input(&mut self.term, c);
+            if self.has(TermMode::INSERT) {
+                self.mend_row();
+            }
         }
     }
 
@@ -109,11 +114,6 @@ impl Handler for Emulator {
             }
         }
         self.put_cursor(row, column);
-    }
-
-    fn move_forward_tabs(&mut self, count: u16) {
-        self.term.move_forward_tabs(count);
-        self.settle_wrap();
     }
 
     fn set_scrolling_region(&mut self, top: usize, bottom: Option<usize>) {
@@ -292,12 +292,5 @@ impl Emulator {
     fn column_mode(&mut self) {
         self.term.set_private_mode(NamedPrivateMode::ColumnMode.into());
         self.region = 0..self.size().rows;
-    }
-
-    /// Shows the other screen as modes 47 and 1047 do: the cursor stays where it is.
-    fn switch_only(&mut self, alternate: bool) {
-        let cursor = self.term.grid().cursor.clone();
-        self.switch(alternate);
-        self.term.grid_mut().cursor = cursor;
     }
 }

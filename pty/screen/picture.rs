@@ -5,9 +5,9 @@
 //! ```text
 //! leave, scroll away          a normal, empty terminal
 //! primary rows                and, where the alternate screen shows, the cursor to come back to; enter it; its rows
-//! tab stops, scroll region    home the cursor
-//! saved cursor                with its charsets and origin mode
-//! origin mode, cursor         and a pending wrap, by writing the last cell again
+//! tab stops
+//! saved cursor                with its charsets and origin mode, which every row is within as long as the region is whole
+//! region, origin mode, cursor and a pending wrap, by writing the last cell again
 //! charsets, pen, modes        move nothing
 //! what is pending             the sequence or character that the program has not ended
 //! ```
@@ -82,10 +82,10 @@ pub(super) fn picture(emulator: &mut Emulator) -> Vec<u8> {
     }
     draw(emulator.term.grid(), size, &mut pen, &mut out);
     write_tabs(&emulator.tabs, &mut out);
+    write_saved(emulator, &mut pen, &mut out);
     if emulator.region != (0..size.rows) {
         let _ = write!(out, "\x1b[{};{}r", emulator.region.start + 1, emulator.region.end);
     }
-    write_saved(emulator, &mut pen, &mut out);
     write_cursor(emulator, &mut pen, &mut out);
     emulator.keyboard.write(&mut out);
     modes::write_output(emulator, &mut out);
@@ -158,7 +158,7 @@ fn write_saved(emulator: &Emulator, pen: &mut Pen, out: &mut Vec<u8>) {
     if saved.origin {
         out.extend_from_slice(b"\x1b[?6h");
     }
-    place(cursor, saved.origin.then_some(&emulator.region), out);
+    place(cursor, None, out);
     rewrite_last(grid, cursor, pen, out);
     pen.take(&cursor.template, out);
     write_charsets(cursor, out);

@@ -54,7 +54,7 @@ pub(super) fn glyphs(row: &Row<Cell>, from: usize, to: usize) -> impl Iterator<I
         let wide = cell.flags.contains(Flags::WIDE_CHAR)
             && column + 1 < to
             && row[Column(column + 1)].flags.contains(Flags::WIDE_CHAR_SPACER);
-        let half = cell.flags.intersects(Flags::WIDE_CHAR | Flags::WIDE_CHAR_SPACER | Flags::LEADING_WIDE_CHAR_SPACER);
+        let half = cell.flags.intersects(Flags::WIDE_CHAR | Flags::WIDE_CHAR_SPACER);
         // The library leaves tabs in the cells that they began in.
         let c = if (half && !wide) || cell.c == '\t' { ' ' } else { cell.c };
         let combining = if half && !wide { &[] } else { cell.zerowidth().unwrap_or_default() };

@@ -41,14 +41,16 @@ async fn output_that_nobody_read_until_the_tree_was_gone_is_whole() {
 
 #[tokio::test]
 async fn a_terminal_holds_less_than_is_drained() {
-    for piece in [1, 7, 100, 4096, 65_536] {
+    let pieces =
+        [1, 7, 100, 4096, 65_536].map(|bytes| vec![b'x'; bytes]).into_iter().chain([vec![b'\n'], vec![b'\n'; 4096]]);
+    for piece in pieces {
         let (mut terminal, slave) = terminal();
         let slave = OwnedFd::from(slave);
         fcntl(&slave, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-        while nix::unistd::write(&slave, &vec![b'x'; piece]).is_ok() {}
+        while nix::unistd::write(&slave, &piece).is_ok() {}
         drop(slave);
         terminal.until(Read::Vacant).await;
-        writeln!(std::io::stderr(), "in writes of {piece} a terminal held {}", terminal.output.len()).unwrap();
+        println!("in writes of {} a terminal held {}", piece.len(), terminal.output.len());
         assert!((1..DRAIN_MAX_BYTES / 2).contains(&terminal.output.len()), "{}", terminal.output.len());
     }
 }

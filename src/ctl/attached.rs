@@ -321,7 +321,8 @@ async fn attach_again(asker: &Asker, ask: AttachAsk, size: Size) -> Result<Linke
     loop {
         tokio::time::sleep(waits.next()).await;
         match Linked::attach(asker, ask.clone(), size).await {
-            Err(error) if error.is_transient() || matches!(error, CtlError::Failed(_)) => {}
+            Err(CtlError::Failed(failure)) if !matches!(failure, Failure::NotRunning(_)) => {}
+            Err(error) if error.is_transient() => {}
             linked => return linked,
         }
     }

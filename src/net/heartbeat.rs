@@ -30,15 +30,20 @@ impl Heartbeat {
         self.heard
     }
 
-    /// Called once a [`HEARTBEAT`]: whether the other side still counts as there. If this side itself was away (stopped, suspended),
-    /// what the other said meanwhile may be waiting unread, and it gets its time again.
+    /// Called once a [`HEARTBEAT`]: whether the other side still counts as there, after [`HEARTBEATS_MISSED`] without a word.
     pub fn is_alive(&mut self, now: Instant) -> bool {
+        self.is_alive_within(now, HEARTBEATS_MISSED)
+    }
+
+    /// The same after `missed` heartbeats without a word. If this side itself was away (stopped, suspended),
+    /// what the other said meanwhile may be waiting unread, and it gets its time again.
+    pub fn is_alive_within(&mut self, now: Instant, missed: u32) -> bool {
         let away = now.saturating_duration_since(self.looked) > 2 * HEARTBEAT;
         self.looked = now;
         if away {
             self.heard = now;
         }
-        now.saturating_duration_since(self.heard) <= HEARTBEATS_MISSED * HEARTBEAT
+        now.saturating_duration_since(self.heard) <= missed * HEARTBEAT
     }
 }
 

@@ -1,17 +1,18 @@
 //! The command line of `zvwatch`, parsed once into what the rest works with.
 
+mod resources;
 mod terminal;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use zerovisor_core::detach::DetachKeys;
-use zerovisor_core::limits::{CgroupMode, Limits};
 use zerovisor_core::name::{Label, Labels, NameError, ProcessName};
 use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::signal::Signal;
@@ -21,6 +22,8 @@ use zerovisor_core::units::{Span, SpanRange};
 use zerovisor_core::viewers::SizePolicy;
 
 use terminal::{Switch, TerminalArgs};
+
+use resources::{Contradiction, ResourceArgs};
 
 use super::env::{EnvError, Environment, Variable, read_file};
 use super::guard::{Family, OWN_FAILURE};
@@ -97,6 +100,8 @@ pub struct Cli {
     leftovers: LeftoversArg,
     #[command(flatten)]
     terminal: TerminalArgs,
+    #[command(flatten)]
+    resources: ResourceArgs,
     /// The command and its arguments; without one, zvwatch waits for `zvctl start NAME -- CMD`
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -138,6 +143,8 @@ pub struct Settings {
     pub screen: bool,
     /// Whose size its terminal takes.
     pub size_policy: SizePolicy,
+    /// How often what it uses is measured, if at all.
+    pub stats_every: Option<Duration>,
 }
 
 /// Why a command line is not carried out.
@@ -155,6 +162,9 @@ pub enum CliError {
     /// tcp without `--insecure`.
     #[error("{0} would be neither encrypted nor authenticated: use ipc://, or say --insecure")]
     Insecure(Endpoint),
+    /// A limit without anything to hold it.
+    #[error("{0}")]
+    Contradiction(#[from] Contradiction),
     /// A command that is the empty word.
     #[error("an empty command cannot be run: give one, or none to wait for one")]
     EmptyCommand,
@@ -212,6 +222,7 @@ impl Cli {
         if self.command.first().is_some_and(|word| word.is_empty()) {
             return Err(CliError::EmptyCommand);
         }
+        self.resources.check()?;
         let mut variables = Vec::new();
         for path in &self.env_file {
             variables.extend(read_file(path)?);
@@ -241,13 +252,14 @@ impl Cli {
             },
             detached: self.detach,
             terminal: self.terminal.pty.then(|| self.terminal.size.or(user).unwrap_or(Size::DEFAULT)),
-            cgroup: CgroupMode::Auto,
-            limits: Limits::default(),
+            cgroup: self.resources.mode(),
+            limits: self.resources.limits(),
         };
+        let stats_every = self.resources.stats_every();
         let Cli { endpoint, tee, stdin, command: argv, cwd, terminal, .. } = self;
         let TerminalArgs { screen, size_policy, detach_keys, .. } = terminal;
         let (console, screen) = (user.map(|_| detach_keys), screen == Switch::On);
-        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy })
+        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every })
     }
 }
 
@@ -310,6 +322,16 @@ mod tests {
         assert!(error("zvwatch --env =1 x").contains("NAME=VALUE"));
         assert!(error("zvwatch --env-file /nonexistent x").contains("/nonexistent"));
         assert!(error("zvwatch --leftovers x y").contains("stop"));
+        assert!(error("zvwatch --memory banana x").contains("512M"));
+        assert!(
+            error("zvwatch --memory 1 x").contains("1.00 MiB at least")
+                || error("zvwatch --memory 1 x").contains("at least")
+        );
+        assert!(error("zvwatch --cpus 0 x").contains("0.01 at least"));
+        assert!(error("zvwatch --pids 0 x").contains("1 to"));
+        assert!(error("zvwatch --cgroup maybe x").contains("require"));
+        assert!(error("zvwatch --stats-interval 1ms x").contains("100ms"));
+        assert!(error("zvwatch --cgroup off --memory 64M x").contains("--memory"));
         assert!(read("zvwatch --insecure -e tcp://h:1 x").is_ok());
         assert_eq!(read("zvwatch -l =1 x").unwrap_err().tell(), OWN_FAILURE);
     }

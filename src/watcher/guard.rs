@@ -10,7 +10,7 @@
 //!
 //! | dies | notices | does |
 //! |---|---|---|
-//! | watcher | guard, by SIGCHLD, and inherits the tree as its subreaper | kills the tree, exits 125 |
+//! | watcher | guard, by SIGCHLD, and inherits the tree as its subreaper | kills cgroup and tree, exits 125 |
 //! | guard | watcher, by end of file on the control socket | kills the tree, records it, ends |
 //! | both | kernel, by the run's parent-death signal | kills the run's main process |
 //!
@@ -26,6 +26,7 @@ use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+use zerovisor_cgroup::{REMAINS_MAX_BYTES, Remains};
 
 /// The exit status of a failure of our own.
 pub const OWN_FAILURE: u8 = 125;
@@ -188,12 +189,19 @@ impl GuardSide {
         self.watcher
     }
 
-    /// Guards until the watcher has died and its tree with it. Returns the exit status for this process: the
+    /// Guards until the watcher has died and its tree and cgroup with it. Returns the exit status for this process: the
     /// watcher's own if it exited, else 125.
     pub fn run(mut self) -> u8 {
         let ended = self.forward_until_end();
         let orphaned = !self.tree.is_empty();
-        let stubborn = self.tree.kill_until_empty(Instant::now() + KILL_FOR, |_| {}).err();
+        let limit = Instant::now() + KILL_FOR;
+        // The cgroup first: nothing is born faster than it kills. What that misses is met by the tree's kill.
+        let remains = self.remains();
+        let cleared = remains.as_ref().is_none_or(|remains| remains.kill_and_remove(limit).is_ok());
+        let stubborn = self.tree.kill_until_empty(limit, |_| {}).err();
+        if let (false, Some(Err(left))) = (cleared, remains.map(|remains| remains.kill_and_remove(limit))) {
+            complain(&left.to_string());
+        }
         if let Ended::Killed { signal, .. } = ended {
             let name = nix::sys::signal::Signal::try_from(signal).map_or("a signal", |s| s.as_str());
             let fate = if orphaned { "its processes were killed" } else { "nothing of it was left running" };
@@ -206,6 +214,18 @@ impl GuardSide {
             Ended::Exited(code) => code,
             Ended::Killed { .. } => OWN_FAILURE,
         }
+    }
+
+    /// The cgroup that the watcher entrusted to us, if it had one: read only now, since an idle guard reads nothing.
+    fn remains(&self) -> Option<Remains> {
+        let (mut text, mut chunk) = (Vec::new(), [0; REMAINS_MAX_BYTES]);
+        while let Ok(count @ 1..) = recv(self.control.as_raw_fd(), &mut chunk, MsgFlags::MSG_DONTWAIT) {
+            text.extend_from_slice(chunk.get(..count).unwrap_or_default());
+            if text.len() > REMAINS_MAX_BYTES {
+                break;
+            }
+        }
+        Remains::parse(str::from_utf8(&text).ok()?).ok()
     }
 
     /// The loop: nothing here allocates, so an idle guard touches no page it does not have.
@@ -287,6 +307,11 @@ impl WatcherSide {
     /// The way to the front that has the user's terminal, if there is one; once.
     pub fn take_console(&mut self) -> Option<OwnedFd> {
         self.console.take()
+    }
+
+    /// Tells the guard what to clean up when this process is dead: the text of a [`Remains`], once.
+    pub fn entrust(&self, remains: &str) -> io::Result<()> {
+        Ok(send(self.control.as_raw_fd(), remains.as_bytes(), MsgFlags::MSG_NOSIGNAL).map(drop)?)
     }
 
     /// Whether a front is waiting for a report.

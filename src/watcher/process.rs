@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zerovisor_core::exit::{Exit, SpawnFailure, SpawnFault, Usage};
@@ -13,14 +13,18 @@ use zerovisor_core::lifecycle::{Action, Lifecycle, MainEnded, Order, Verdict};
 use zerovisor_core::record::Kind;
 use zerovisor_core::signal::Signal;
 use zerovisor_core::size::Size;
+use zerovisor_core::stats::Sample;
 use zerovisor_core::units::micros;
 use zerovisor_core::window::Window;
 
+use super::cgroup::RunCgroup;
 use super::clock;
 use super::env::Environment;
 use super::guard::WatcherSide;
 use super::input::Input;
+use super::placement::Placed;
 use super::pump::Took;
+use super::sampler::Sampler;
 use super::say::say;
 use super::spawn::{Class, Program, SpawnError, Surroundings, prepare, spawn};
 use super::streams::{Setup, Streams};
@@ -67,6 +71,8 @@ struct Run {
     main_ended: bool,
     streams: Streams,
     usage: Usage,
+    cgroup: RunCgroup,
+    sampler: Sampler,
 }
 
 /// The process and its present run, if any.
@@ -75,10 +81,17 @@ pub(super) struct Process {
     life: Lifecycle,
     side: WatcherSide,
     command: Command,
+    /// Where runs are put; nowhere until that is known.
+    placed: Placed,
+    /// How often a run is sampled, if at all.
+    stats_every: Option<Duration>,
     run: Option<Run>,
     /// Decided and not yet done; empty between two events.
     todo: Vec<Action>,
+    /// When what is left of the tree is looked at again.
     kill_again_at: Option<Instant>,
+    /// Whether what is found then is killed.
+    killing: bool,
     /// Whether any run ever began.
     began: bool,
     /// Why the last run did not begin; none if it did.
@@ -87,8 +100,34 @@ pub(super) struct Process {
 
 impl Process {
     /// A process that has not begun.
-    pub(super) fn new(life: Lifecycle, side: WatcherSide, command: Command) -> Process {
-        Process { life, side, command, run: None, todo: Vec::new(), kill_again_at: None, began: false, not_begun: None }
+    pub(super) fn new(life: Lifecycle, side: WatcherSide, command: Command, stats_every: Option<Duration>) -> Process {
+        Process {
+            life,
+            side,
+            command,
+            placed: Placed::nowhere("not yet known".to_owned(), true),
+            stats_every,
+            run: None,
+            todo: Vec::new(),
+            kill_again_at: None,
+            killing: false,
+            began: false,
+            not_begun: None,
+        }
+    }
+
+    /// Where runs will be put; the guard is told, so that it can clean up.
+    pub(super) fn place(&mut self, placed: Placed) {
+        if let Some(remains) = placed.remains() {
+            // A guard that cannot be told is dead: that is noticed as any death of it is.
+            let _noticed_elsewhere = self.side.entrust(&remains);
+        }
+        self.placed = placed;
+    }
+
+    /// The watcher ends, and its cgroup with it.
+    pub(super) fn leave(&mut self) {
+        self.placed.remove();
     }
 
     /// The family's side.
@@ -158,6 +197,7 @@ impl Process {
 
     /// Begins. A process without a command has begun when it waits for one.
     pub(super) fn begin(&mut self) {
+        self.placed.on_begun(Instant::now());
         self.life.begin(&mut self.todo);
         if self.command.argv.is_empty() {
             self.report_started();
@@ -182,8 +222,9 @@ impl Process {
     /// When [`Process::on_timer`] wants to be called. `hold`: a restart waits for longer than its delay.
     pub(super) fn deadline(&self, hold: bool) -> Option<Instant> {
         let life = self.life.deadline().filter(|_| !(hold && self.life.state() == State::Backoff));
-        let nap = self.run.as_ref().and_then(|run| run.streams.deadline());
-        [nap, life, self.kill_again_at].into_iter().flatten().min()
+        let run = self.run.as_ref();
+        let (nap, sample) = (run.and_then(|run| run.streams.deadline()), run.and_then(|run| run.sampler.deadline()));
+        [nap, life, self.kill_again_at, sample, self.placed.deadline()].into_iter().flatten().min()
     }
 
     /// A deadline may have passed.
@@ -194,8 +235,23 @@ impl Process {
         if let Some(run) = &mut self.run {
             run.streams.on_timer(now);
         }
+        self.placed.on_timer(now);
         if self.kill_again_at.is_some_and(|at| now >= at) {
-            self.kill_tree(now);
+            self.look_again(now);
+        }
+    }
+
+    /// Samples the run, if there is one and it is time.
+    pub(super) fn sample(&mut self, now: Instant) -> Option<Sample> {
+        let Run { sampler, cgroup, usage, .. } = self.run.as_mut()?;
+        sampler.take(now, clock::timestamp(), cgroup.leaf(), usage)
+    }
+
+    /// Waits until the run's cgroup has news of its members, where that is awaited. Cancel-safe, as [`RunCgroup::changed`] is.
+    pub(super) async fn members_changed(&self) {
+        match &self.run {
+            Some(run) => run.cgroup.changed().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -232,8 +288,13 @@ impl Process {
 
     /// An output that is to be read to its end now: nobody of the tree is left to write to it.
     pub(super) fn to_drain(&self) -> Option<Kind> {
-        let run = self.run.as_ref().filter(|run| run.main_ended && self.side.tree.is_empty())?;
+        let run = self.run.as_ref().filter(|_| self.is_gone())?;
         run.streams.open_output()
+    }
+
+    /// Whether the main process has ended and nothing is left, neither below us nor in the cgroup.
+    fn is_gone(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.main_ended && self.side.tree.is_empty() && run.cgroup.is_empty())
     }
 
     /// Reaps what has ended.
@@ -250,18 +311,29 @@ impl Process {
         let now = Instant::now();
         if let Some(ended) = main {
             // Asked after all were reaped: a zombie is nobody to be stopped.
-            let others = !self.side.tree.is_empty();
+            let others = !self.side.tree.is_empty() || self.run.as_ref().is_some_and(|run| !run.cgroup.is_empty());
             if let Some(run) = &mut self.run {
                 run.main_ended = true;
             }
             let ended = MainEnded { exit: exit_of(ended), at: clock::timestamp(), others };
             self.life.on_main_ended(now, ended, &mut self.todo);
         }
-        if self.kill_again_at.is_some() {
+        self.look_again(now);
+    }
+
+    /// Somebody of the tree or of the cgroup has ended, or may have: goes on killing, or finds that all are gone.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        if self.killing {
             self.kill_tree(now);
         }
-        if let Some(run) = self.run.as_mut().filter(|run| run.main_ended && self.side.tree.is_empty()) {
+        let gone = self.is_gone();
+        let Some(run) = self.run.as_mut().filter(|run| run.main_ended) else { return };
+        if gone {
+            self.kill_again_at = None;
             run.streams.on_tree_gone();
+        } else if self.side.tree.is_empty() && !run.cgroup.watch() && self.kill_again_at.is_none_or(|at| now >= at) {
+            // In the cgroup, and not below us: no end of a child tells, nor does version 1.
+            self.kill_again_at = Some(now + KILL_AGAIN);
         }
     }
 
@@ -279,13 +351,14 @@ impl Process {
 
     /// Ends a run of which nothing is left. True if it did.
     fn clear(&mut self) -> bool {
-        let cleared = self
-            .run
-            .as_ref()
-            .is_some_and(|run| run.main_ended && run.streams.open_output().is_none() && self.side.tree.is_empty());
+        let cleared = self.run.as_ref().is_some_and(|run| run.streams.open_output().is_none()) && self.is_gone();
         let Some(mut run) = self.run.take_if(|_| cleared) else { return false };
-        self.kill_again_at = None;
+        (self.kill_again_at, self.killing) = (None, false);
         run.usage.input_bytes = run.streams.input().written();
+        // A peak between two samples shows in that of a single process at least.
+        let sampled = run.sampler.most_memory_bytes();
+        run.usage.memory_peak_bytes = sampled.map(|bytes| bytes.max(run.usage.peak_rss_bytes));
+        run.cgroup.finish(&mut run.usage);
         self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
         true
     }
@@ -295,8 +368,10 @@ impl Process {
             Action::Spawn { run } => self.spawn(run, here),
             Action::Signal(signal) => self.signal_main(signal),
             Action::SignalTree(signal) => {
-                self.side.tree.signal(signal.number());
-                self.side.tree.signal(Signal::CONT.number());
+                if let Some(run) = &self.run {
+                    run.cgroup.signal(&self.side.tree, signal.number());
+                    run.cgroup.signal(&self.side.tree, Signal::CONT.number());
+                }
             }
             Action::KillTree => self.kill_tree(Instant::now()),
             Action::Record(fact) => self.record(fact, window),
@@ -324,11 +399,12 @@ impl Process {
     }
 
     fn kill_tree(&mut self, now: Instant) {
-        if self.side.tree.is_empty() {
-            self.kill_again_at = None;
-        } else {
-            self.side.tree.kill();
-            self.kill_again_at = Some(now + KILL_AGAIN);
+        self.killing = !self.side.tree.is_empty() || self.run.as_ref().is_some_and(|run| !run.cgroup.is_empty());
+        self.kill_again_at = self.killing.then(|| now + KILL_AGAIN);
+        match &self.run {
+            Some(run) if self.killing => run.cgroup.kill(&self.side.tree),
+            None if self.killing => drop(self.side.tree.kill()),
+            Some(_) | None => {}
         }
     }
 
@@ -351,19 +427,32 @@ impl Process {
         }
     }
 
-    fn try_spawn(&self, number: u32, here: &Whereabouts) -> Result<(Run, i32), SpawnError> {
-        let Command { argv, env, cwd, .. } = &self.command;
+    fn try_spawn(&mut self, number: u32, here: &Whereabouts) -> Result<(Run, i32), SpawnError> {
+        let Command { argv, env, cwd, terminal } = &self.command;
         let mut ours =
             vec![("ZV_ID", here.id.to_string()), ("ZV_NAME", here.name.clone()), ("ZV_RUN", number.to_string())];
         ours.extend(here.node.clone().map(|node| ("ZV_NODE", node)));
-        let env = env.of_run(std::env::vars_os(), ours, self.command.terminal.map(term));
+        let env = env.of_run(std::env::vars_os(), ours, terminal.map(term));
         let program = Program { argv: argv.clone(), env, cwd: cwd.clone() };
         let prepared = prepare(&program)?;
-        let (child, streams) = Streams::open(self.command.terminal)?;
-        let surroundings = Surroundings { terminal: self.command.terminal.is_some(), ..Surroundings::default() };
-        let child = spawn(&prepared, child, &surroundings)?;
-        let usage = Usage::default();
-        Ok((Run { number, pidfd: child.pidfd, main_ended: false, streams, usage }, child.pid))
+        let (child, streams) = Streams::open(*terminal)?;
+        let terminal = terminal.is_some();
+        let command = self.command.argv.first().map_or(Path::new(""), Path::new);
+        let cgroup = RunCgroup::make(&mut self.placed, number, command)?;
+        let spawned = cgroup.entrance(command).and_then(|entrance| {
+            let surroundings = Surroundings { cgroup: entrance.as_ref(), terminal, ..Surroundings::default() };
+            spawn(&prepared, child, &surroundings)
+        });
+        let mut usage = Usage::default();
+        let child = match spawned {
+            Ok(child) => child,
+            Err(error) => {
+                cgroup.finish(&mut usage);
+                return Err(error);
+            }
+        };
+        let sampler = Sampler::new(Instant::now(), self.stats_every, number, child.pid);
+        Ok((Run { number, pidfd: child.pidfd, main_ended: false, streams, usage, cgroup, sampler }, child.pid))
     }
 
     /// A front that cannot be told has gone, and its user with it: no reason not to run.

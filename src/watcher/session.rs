@@ -8,6 +8,7 @@
 
 mod leaving;
 mod orders;
+mod placing;
 mod signals;
 mod viewers;
 
@@ -36,6 +37,7 @@ use super::console::{Tee, Typed};
 use super::front::inside::Front;
 use super::guard::WatcherSide;
 use super::input::Input;
+use super::placement::{Placing, Wanted};
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
 use super::streams::Setup;
@@ -67,6 +69,8 @@ enum Event {
     Front,
     /// The screen has caught up.
     Screen,
+    /// Members of the run's cgroup have ended.
+    Members,
     /// From the zerovisor.
     Uplink(Arrival),
     /// A deadline has passed.
@@ -76,6 +80,8 @@ enum Event {
 /// Everything of one watcher.
 struct Session {
     process: Process,
+    /// Until it is known where runs are put.
+    placing: Option<Placing>,
     window: Window,
     uplink: Uplink,
     id: Id,
@@ -106,20 +112,15 @@ struct Session {
 /// Something the watcher itself needs could not be had; nothing was started.
 pub async fn run(settings: Settings, side: WatcherSide) -> io::Result<u8> {
     let mut session = Session::new(settings, side)?;
-    loop {
-        let event = session.next().await;
-        if let Some(status) = session.on_event(event).await {
-            return Ok(status);
-        }
-        if let Some(status) = session.settle().await {
-            return Ok(status);
-        }
-    }
+    let status = session.live().await;
+    session.process.leave();
+    Ok(status)
 }
 
 impl Session {
     fn new(settings: Settings, mut side: WatcherSide) -> io::Result<Session> {
-        let Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy } = settings;
+        let Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every } =
+            settings;
         sys::one_heap();
         let pid = std::process::id();
         let id = Id::from_random(clock::random()?);
@@ -132,20 +133,32 @@ impl Session {
             viewers.seat(Front::new(socket, viewers.rules.size())?);
         }
         let (detached, created_at) = (spec.detached, clock::timestamp());
+        let host = Host::here().proof_of(pid.cast_signed());
+        let placing = Placing::start(Wanted {
+            name: spec.name.to_string(),
+            id,
+            owner: host.clone(),
+            starts: !argv.is_empty(),
+            has_front: side.has_front(),
+            mode: spec.cgroup,
+            limits: spec.limits,
+        })?;
         let hello = WatcherHello {
             id,
             secret: clock::random()?,
             welcomed_before: false,
             created_at,
-            host: Host::here().proof_of(pid.cast_signed()),
+            host,
             first_seq: 1,
             next_seq: 1,
             state: life.state(),
-            placement: Placement { rung: Rung::None, why: "no cgroup was looked for".into() },
+            // Known before it is sent.
+            placement: Placement { rung: Rung::None, why: String::new() },
             spec,
         };
         Ok(Session {
-            process: Process::new(life, side, Command { argv, env, cwd, terminal }),
+            process: Process::new(life, side, Command { argv, env, cwd, terminal }, stats_every),
+            placing: Some(placing),
             window: Window::default(),
             uplink: Uplink::new(endpoint, hello, seed),
             id,
@@ -164,6 +177,18 @@ impl Session {
             full_since: None,
             left_at: None,
         })
+    }
+
+    async fn live(&mut self) -> u8 {
+        loop {
+            let event = self.next().await;
+            if let Some(status) = self.on_event(event).await {
+                return status;
+            }
+            if let Some(status) = self.settle().await {
+                return status;
+            }
+        }
     }
 
     /// Waits. Every branch is cancel-safe, as each says itself: what is not taken stays where it is.
@@ -187,6 +212,7 @@ impl Session {
             () = fronted(viewers.front.as_ref(), may_type) => Event::Front,
             () = process.screen_back() => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
+            () = process.members_changed() => Event::Members,
             chunk = next_typed(typed.as_mut()), if may_type => Event::Typed(chunk),
             kind = process.output_ready(), if room => Event::Output(kind),
         }
@@ -240,7 +266,11 @@ impl Session {
             Event::Typed(chunk) => self.on_typed(chunk),
             Event::Teed | Event::Screen => {}
             Event::Front => self.on_front(),
+            Event::Members => self.process.look_again(Instant::now()),
             Event::Uplink(arrival) => {
+                if let Some(status) = self.placed().await {
+                    return Some(status);
+                }
                 let state = self.process.life().state();
                 let word = self.uplink.on_arrival(arrival, &mut self.window, state).await;
                 return self.on_word(word?).await;
@@ -254,6 +284,10 @@ impl Session {
         let now = Instant::now();
         let hold = self.hold();
         self.process.on_timer(now, hold);
+        if let Some(sample) = self.process.sample(now) {
+            // Before the heartbeat, which it takes the place of.
+            self.uplink.send_sample(sample, &mut self.window).await;
+        }
         let (heartbeat, word) = self.uplink.on_timer(now, &mut self.window).await;
         self.untidy |= heartbeat && self.process.on_heartbeat(now);
         if heartbeat && self.window.is_empty() && std::mem::take(&mut self.untidy) {

@@ -4,7 +4,8 @@
 //! exec does nothing but system calls, in this order:
 //!
 //! ```text
-//! clone3 (pidfd) → setsid → stdio to 0, 1, 2 → controlling terminal → every other descriptor closed → limits → chdir
+//! clone3 (pidfd, into the v2 cgroup) → v1 cgroups entered → setsid → stdio to 0, 1, 2 → controlling terminal → every other descriptor
+//!   closed → limits → chdir
 //!   → signals to default, none blocked → parent-death signal, parent still there? → exec of each candidate
 //! ```
 //!
@@ -18,6 +19,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use zerovisor_cgroup::Entrance;
 
 /// Where programs are looked for when the child's environment has no PATH, as execvp does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -71,11 +73,13 @@ impl OpenFiles {
 
 /// What a child gets from its watcher beyond the program.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings {
+pub struct Surroundings<'a> {
     /// The limit to restore; inherited if `None`.
     pub open_files: Option<OpenFiles>,
     /// Whether its standard streams are a terminal, which becomes its controlling one.
     pub terminal: bool,
+    /// The cgroup it is born in; the watcher's own if `None`.
+    pub cgroup: Option<&'a Entrance>,
 }
 
 /// A program ready to be started, any number of times.
@@ -154,7 +158,7 @@ fn candidates(name: &OsStr, env: &[(OsString, OsString)]) -> Result<Candidates, 
 /// Starts the program and returns when it runs, that is after exec; a program that could not be started has been
 /// reaped. Blocks for as long as chdir and exec take. Call it from a thread that lives as long as the child may,
 /// the main one: the parent-death signal follows the thread.
-pub fn spawn(prepared: &Prepared, stdio: Stdio, surroundings: &Surroundings) -> Result<Child, SpawnError> {
+pub fn spawn(prepared: &Prepared, stdio: Stdio, surroundings: &Surroundings<'_>) -> Result<Child, SpawnError> {
     let own = |stage, e: io::Error| SpawnError::own(stage, &e, Path::new(&prepared.candidates.name));
     let (report, report_write) = io::pipe().map_err(|e| own(Stage::Pipe, e))?;
     let above = |fd| above_stdio(fd).map_err(|e| own(Stage::Pipe, e));
@@ -166,7 +170,8 @@ pub fn spawn(prepared: &Prepared, stdio: Stdio, surroundings: &Surroundings) -> 
         parent: nix::unistd::getpid().as_raw(),
         open_files_max: sys::nofile_soft(),
     };
-    let cloned = sys::clone_process(|| become_program(&plan)).map_err(|e| own(Stage::Clone, e))?;
+    let into = surroundings.cgroup.and_then(Entrance::clone_into);
+    let cloned = sys::clone_process(into, |inside| become_program(&plan, inside)).map_err(|e| own(stage_of(&e), e))?;
     drop(plan);
     match read_report(report) {
         None => Ok(Child { pid: cloned.pid, pidfd: cloned.pidfd }),
@@ -174,6 +179,16 @@ pub fn spawn(prepared: &Prepared, stdio: Stdio, surroundings: &Surroundings) -> 
             reap(cloned.pid);
             Err(failure.explain(prepared))
         }
+    }
+}
+
+/// What a clone into a cgroup failed at: these the kernel says of the cgroup alone (`cgroup_css_set_fork`).
+fn stage_of(error: &io::Error) -> Stage {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EBADF | libc::EBUSY | libc::ENODEV | libc::ENOENT | libc::EOPNOTSUPP) => {
+            Stage::Cgroup
+        }
+        Some(_) | None => Stage::Clone,
     }
 }
 
@@ -186,7 +201,7 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 /// All that the child reads between clone and exec.
 struct Plan<'a> {
     prepared: &'a Prepared,
-    surroundings: &'a Surroundings,
+    surroundings: &'a Surroundings<'a>,
     stdio: [OwnedFd; 3],
     report: OwnedFd,
     parent: i32,
@@ -202,16 +217,28 @@ struct Failure {
 }
 
 /// The child's whole life before exec: system calls only, see [`sys::clone_process`].
-fn become_program(plan: &Plan<'_>) {
-    let failure = match enter(plan) {
+fn become_program(plan: &Plan<'_>, inside: bool) {
+    let failure = match enter_cgroups(plan, inside).and_then(|()| enter(plan)) {
         Ok(()) => exec_first(plan.prepared),
         Err(failure) => failure,
     };
     child::report(plan.report.as_fd(), &failure.to_bytes());
 }
 
+/// First of all, so that nothing the child does or has made is outside. `inside`: it was born in that of v2.
+fn enter_cgroups(plan: &Plan<'_>, inside: bool) -> Result<(), Failure> {
+    let Some(entrance) = plan.surroundings.cgroup else { return Ok(()) };
+    if let (false, Some(v2)) = (inside, entrance.fallback()) {
+        child::enter_cgroup(v2).map_err(at(Stage::Cgroup))?;
+    }
+    entrance.joins().iter().try_for_each(|v1| child::enter_cgroup(v1.as_fd())).map_err(at(Stage::Cgroup))
+}
+
+fn at(stage: Stage) -> impl Fn(i32) -> Failure {
+    move |errno| Failure { stage, errno, candidate: NO_CANDIDATE }
+}
+
 fn enter(plan: &Plan<'_>) -> Result<(), Failure> {
-    let at = |stage| move |errno| Failure { stage, errno, candidate: NO_CANDIDATE };
     child::setsid().map_err(at(Stage::Setsid))?;
     for (place, file) in (0..).zip(&plan.stdio) {
         child::dup_to(file.as_fd(), place).map_err(at(Stage::Stdio))?;
@@ -292,7 +319,8 @@ impl Failure {
             | Stage::Signals
             | Stage::DeathSignal
             | Stage::Terminal
-            | Stage::Control => SpawnError::own(self.stage, &source, Path::new(&prepared.candidates.name)),
+            | Stage::Control
+            | Stage::Cgroup => SpawnError::own(self.stage, &source, Path::new(&prepared.candidates.name)),
         }
     }
 }

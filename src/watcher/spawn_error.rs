@@ -41,10 +41,12 @@ pub enum Stage {
     Terminal,
     /// Making that its controlling terminal.
     Control,
+    /// Entering its cgroup.
+    Cgroup,
 }
 
 impl Stage {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Prepare,
         Self::Pipe,
         Self::Clone,
@@ -58,6 +60,7 @@ impl Stage {
         Self::Exec,
         Self::Terminal,
         Self::Control,
+        Self::Cgroup,
     ];
 
     /// The stage that a child named by its number.
@@ -111,6 +114,8 @@ pub enum Cause {
     BadInterpreter(PathBuf),
     /// A program whose loader (dynamic linker) is missing.
     NoLoader,
+    /// There is no cgroup for it: why.
+    NoCgroup(String),
 }
 
 /// A failed start. Nothing is left of the child.
@@ -131,6 +136,11 @@ impl SpawnError {
     pub(super) fn own(stage: Stage, source: &std::io::Error, path: &Path) -> Self {
         let errno = source.raw_os_error().unwrap_or(libc::EIO);
         Self { stage, errno, path: path.to_owned(), cause: Cause::Errno }
+    }
+
+    /// No cgroup could be had for the program.
+    pub(super) fn no_cgroup(path: &Path, why: String) -> Self {
+        Self { stage: Stage::Cgroup, errno: libc::EIO, path: path.to_owned(), cause: Cause::NoCgroup(why) }
     }
 
     /// Whose fault it is.
@@ -228,6 +238,7 @@ impl fmt::Display for SpawnError {
             (Cause::BadInterpreter(interpreter), _) => {
                 write!(f, "cannot run {path:?}: bad interpreter: {interpreter:?}; install it or change the #! line")
             }
+            (Cause::NoCgroup(why), _) => write!(f, "cannot run {path:?} in a cgroup of its own: {why}"),
             (Cause::NoLoader, _) => {
                 write!(
                     f,
@@ -254,6 +265,7 @@ impl SpawnError {
             Stage::Exec => "run",
             Stage::Terminal => "open a terminal for",
             Stage::Control => "give its terminal to",
+            Stage::Cgroup => "put into its cgroup",
         };
         let hint = match self.errno {
             libc::EAGAIN => "raise the limit of processes (ulimit -u, pids cgroup) or end some",

@@ -18,6 +18,9 @@ use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 /// The kernel's signal set: 64 signals on every Linux we run on.
 const SIGSET_BYTES: usize = 8;
 
+/// `linux/sched.h`; libc's constant overflows its own type on some targets.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// `CLONE_ARGS_SIZE_VER2`, which ends with the cgroup. Older kernels accept the size while what they do not
 /// know is zero.
 #[repr(C, align(8))]
@@ -55,22 +58,23 @@ impl Drop for NeverUnwind {
 
 /// Makes a process that runs `child` on a copy of this one's memory, with every signal blocked, so that no
 /// handler of the parent can run in it. The parent's mask is restored before this returns; the child ends when
-/// `child` returns.
+/// `child` returns. With `into`, the directory of a v2 cgroup, it is born there; `child` is told whether that was done: a kernel or
+/// a filter may know no such birth, and then the child has to enter by itself.
 ///
 /// `child` must keep to the functions of [`child`]: another thread may have held the allocator's lock. Memory is
 /// copied, not shared as by posix_spawn (`CLONE_VM`), which would need a stack of its own and leave errno and every
 /// slip of the child's in the parent. Start to exit of /bin/true, of fork+exec+wait in the same process: 1.05 to
 /// 1.11, posix_spawn 0.9; with 8 MiB of dirty memory 1.05 and 0.6. `CLONE_VFORK` alone gains nothing.
-pub(super) fn clone_process(child: impl FnOnce()) -> io::Result<Cloned> {
+pub(super) fn clone_process(into: Option<BorrowedFd<'_>>, child: impl FnOnce(bool)) -> io::Result<Cloned> {
     let mask = raw_mask(u64::MAX)?;
-    let cloned = match clone3() {
-        // A kernel or a container's filter that does not know it.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => clone(),
-        other => other,
+    let (cloned, inside) = match into.map(|cgroup| clone3(Some(cgroup))) {
+        Some(Ok(cloned)) => (Ok(cloned), true),
+        Some(Err(e)) if !knows_no_cgroup(&e) => (Err(e), true),
+        Some(Err(_)) | None => (clone_anyhow(), false),
     };
     if matches!(cloned, Ok((0, _))) {
         let _bomb = NeverUnwind;
-        child();
+        child(inside);
         exit_now(125);
     }
     raw_mask(mask)?;
@@ -79,13 +83,27 @@ pub(super) fn clone_process(child: impl FnOnce()) -> io::Result<Cloned> {
     Ok(Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
+/// Whether clone3 failed because kernel or filter know no `CLONE_INTO_CGROUP`, which came with Linux 5.7.
+fn knows_no_cgroup(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::E2BIG | libc::ENOSYS | libc::EINVAL | libc::EPERM))
+}
+
+/// By clone3, or where a kernel or a container's filter does not know it, by the older call.
+fn clone_anyhow() -> io::Result<(i32, RawFd)> {
+    match clone3(None) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => clone(),
+        other => other,
+    }
+}
+
 /// Returns the pid and pidfd in the parent, (0, -1) in the child.
-fn clone3() -> io::Result<(i32, RawFd)> {
+fn clone3(into: Option<BorrowedFd<'_>>) -> io::Result<(i32, RawFd)> {
     let mut pidfd: RawFd = -1;
     let args = CloneArgs {
-        flags: libc::CLONE_PIDFD as u64,
+        flags: libc::CLONE_PIDFD as u64 | into.map_or(0, |_| CLONE_INTO_CGROUP),
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
+        cgroup: into.map_or(0, |cgroup| u64::from(cgroup.as_raw_fd().unsigned_abs())),
         ..CloneArgs::default()
     };
     // SAFETY: `args` is a whole clone_args of the size given and `pidfd` outlives the call. Without CLONE_VM and
@@ -321,6 +339,12 @@ pub(super) fn watch_readable(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, 
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(AsyncFdRegisterError::into_parts)
 }
 
+/// Lets the runtime tell of news of a kernel file that has them, such as `cgroup.events`.
+pub(super) fn watch_priority(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: as in `watch_readable`.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::PRIORITY) }.map_err(|error| error.into_parts().1)
+}
+
 /// How many bytes can be read from a pipe right now.
 pub(super) fn unread_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: c_int = 0;
@@ -399,6 +423,13 @@ pub(super) mod child {
     pub(crate) fn take_terminal() -> Done {
         // SAFETY: numbers only.
         check(unsafe { libc::syscall(libc::SYS_ioctl, 0 as c_long, libc::TIOCSCTTY as c_long, 0 as c_long) })
+    }
+
+    /// Enters a cgroup: `0` to its `tasks` or `cgroup.procs` means the writer.
+    pub(crate) fn enter_cgroup(file: BorrowedFd<'_>) -> Done {
+        let (fd, zero) = (c_long::from(file.as_raw_fd()), b"0");
+        // SAFETY: one byte of a constant.
+        check(unsafe { libc::syscall(libc::SYS_write, fd, zero.as_ptr(), zero.len()) })
     }
 
     /// `file` as descriptor `place`, kept over exec.

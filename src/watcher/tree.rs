@@ -124,8 +124,13 @@ impl Tree {
 
     /// Sends `signal` to every descendant once.
     pub fn signal(&self, signal: i32) -> Reach {
+        self.signal_those(signal, |_| true)
+    }
+
+    /// Sends `signal` once to every descendant whose pid is `meant`.
+    pub fn signal_those(&self, signal: i32, meant: impl Fn(i32) -> bool) -> Reach {
         let mut reach = Reach::default();
-        for member in self.descendants() {
+        for member in self.descendants().into_iter().filter(|member| meant(member.pid)) {
             reach.count(member.signal(signal));
         }
         reach
@@ -251,7 +256,7 @@ pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 }
 
 /// Every process below `root`, nearest first.
-fn descendants(root: i32) -> Vec<Member> {
+pub(super) fn descendants(root: i32) -> Vec<Member> {
     // Asked of ourselves, since any other process may vanish under the question.
     let listed = std::fs::exists("/proc/thread-self/children").unwrap_or(false);
     if !listed {

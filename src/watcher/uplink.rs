@@ -10,11 +10,12 @@
 
 use std::future::{Future, pending};
 use std::pin::Pin;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use zerovisor_core::fact::State;
 use zerovisor_core::name::{NodeName, ProcessName};
+use zerovisor_core::stats::{Placement, Sample};
 use zerovisor_core::window::{Body, Violation, Window};
 use zerovisor_core::wire::{
     self, Deed, Hello, Outcome, Refusal, Role, ToNode, ToPeer, VERSIONS, ViewerAct, ViewerNews, WatcherHello, Welcome,
@@ -35,6 +36,10 @@ const DIAL_FIRST: Duration = Duration::from_millis(500);
 const DIAL_AGAIN: Duration = Duration::from_secs(5);
 /// How long a zerovisor may take to answer the hello; the child's start waits for the first answer.
 const WELCOME_WITHIN: Duration = Duration::from_secs(2);
+/// So many heartbeats after the last word of a zerovisor it is asked for one; meanwhile ours are enough.
+const PING_AFTER: u32 = 3;
+/// A zerovisor that is silent for so many has missed three since it was asked.
+const SILENT_AFTER: u32 = PING_AFTER + HEARTBEATS_MISSED;
 /// How long a goodbye may go unanswered.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
 
@@ -53,7 +58,7 @@ enum Lost {
     Protocol(&'static str),
     #[error("it did not answer within {} s", WELCOME_WITHIN.as_secs())]
     NoWelcome,
-    #[error("nothing was heard of it for {} s", (HEARTBEAT * HEARTBEATS_MISSED).as_secs())]
+    #[error("nothing was heard of it for {} s", (HEARTBEAT * SILENT_AFTER).as_secs())]
     Silent,
     #[error("{0}")]
     Refused(Refusal),
@@ -207,6 +212,11 @@ impl Uplink {
         }
     }
 
+    /// Where runs are put: what hellos declare.
+    pub(super) fn set_placement(&mut self, placement: Placement) {
+        self.hello.placement = placement;
+    }
+
     /// The process was given another command: what later hellos declare.
     pub(super) fn set_command(&mut self, shown: Vec<String>) {
         self.hello.spec.command = shown;
@@ -242,7 +252,7 @@ impl Uplink {
             Stage::Linked(linked) if linked.farewell_by.is_some_and(|by| now >= by) => {
                 return (false, Some(Word::Parted));
             }
-            Stage::Linked(linked) if now >= linked.tick_at => {
+            Stage::Linked(linked) if now + clock::TOGETHER >= linked.tick_at => {
                 if let Err(lost) = linked.tick(now).await {
                     self.lose(&lost, window);
                 }
@@ -345,7 +355,7 @@ impl Uplink {
         let Stage::Greeting { link, .. } = before else { return Err(Lost::Protocol("a welcome before the hello")) };
         self.stage = Stage::Linked(Box::new(Linked {
             link: *link,
-            tick_at: next_heartbeat(now),
+            tick_at: clock::next_whole(now, HEARTBEAT),
             beat: Heartbeat::new(now),
             pings: 0,
             sent_at: now,
@@ -362,6 +372,16 @@ impl Uplink {
     pub(super) async fn send_records(&mut self, window: &mut Window) {
         let Stage::Linked(linked) = &mut self.stage else { return };
         if let Err(lost) = linked.send_records(window).await {
+            self.lose(&lost, window);
+        }
+    }
+
+    /// Sends a sample, if there is a zerovisor to send it to; else it is of no interest any more.
+    pub(super) async fn send_sample(&mut self, sample: Sample, window: &mut Window) {
+        let Stage::Linked(linked) = &mut self.stage else { return };
+        if linked.farewell_by.is_none()
+            && let Err(lost) = linked.send(&ToNode::Sampled(Box::new(sample)), None).await
+        {
             self.lose(&lost, window);
         }
     }
@@ -459,13 +479,15 @@ impl Linked {
         Ok(())
     }
 
-    /// A heartbeat: counts silence, and pings unless both sides were heard just now.
+    /// A heartbeat: counts silence, and pings unless something was sent just now and something heard not long ago.
     async fn tick(&mut self, now: Instant) -> Result<(), Lost> {
-        self.tick_at = next_heartbeat(now);
-        if !self.beat.is_alive(now) {
+        self.tick_at = clock::next_whole(now, HEARTBEAT);
+        if !self.beat.is_alive_within(now, SILENT_AFTER) {
             return Err(Lost::Silent);
         }
-        if now.saturating_duration_since(self.sent_at.min(self.beat.heard_at())) > HEARTBEAT / 2 {
+        let unsaid = now.saturating_duration_since(self.sent_at);
+        let unheard = now.saturating_duration_since(self.beat.heard_at());
+        if unsaid > HEARTBEAT / 2 || unheard > HEARTBEAT * PING_AFTER - HEARTBEAT / 2 {
             self.pings += 1;
             self.send(&ToNode::Ping { nonce: self.pings }, None).await?;
         }
@@ -480,11 +502,4 @@ async fn send(link: &mut Link, message: &ToNode, payload: Option<Bytes>) -> Resu
 fn dialing(endpoint: &Endpoint, within: Duration) -> Dialing {
     let endpoint = endpoint.clone();
     Box::pin(async move { net::dial(&endpoint, within).await })
-}
-
-/// The next whole second of the wall clock, so that many watchers of a host wake together.
-fn next_heartbeat(now: Instant) -> Instant {
-    let period = HEARTBEAT.as_nanos();
-    let past = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() % period;
-    now + Duration::from_nanos(u64::try_from(period - past).unwrap_or(0))
 }

@@ -25,8 +25,13 @@ fn model(cols: u16, rows: u16, bytes: &[u8]) -> Screen {
 /// What a capture of tmux looks like, row by row. It tells spaces that were written from what was never drawn, and line drawing from the
 /// same characters in UTF-8; no eye does.
 fn drawn(capture: &str) -> Vec<String> {
+    of_capture(capture).rows_ansi()
+}
+
+/// A model that shows what tmux captured with attributes.
+fn of_capture(capture: &str) -> Screen {
     let rows = capture.trim_end_matches('\n').replace('\n', "\r\n");
-    model(80, 24, format!("\x1b)0{rows}").as_bytes()).rows_ansi()
+    model(80, 24, format!("\x1b)0{rows}").as_bytes())
 }
 
 /// The pane `pane` shows what a picture of `bytes` shows in a terminal left in a mess.

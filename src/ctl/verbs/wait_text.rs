@@ -159,7 +159,12 @@ async fn on_screen(client: &mut Client, detail: &Detail, regex: &Regex) -> Resul
     loop {
         let looked_at = Instant::now();
         let mut changed = false;
-        match look(client, detail, request, &mut changed, &mut over).await? {
+        let seen = match look(client, detail, request, &mut changed, &mut over).await {
+            // The watcher of a process that has ended leaves: no screen, and no reason to wait for one.
+            Err(CtlError::Failed(Failure::Other(_))) if !is_live(client, detail).await? => return Ok(false),
+            seen => seen?,
+        };
+        match seen {
             Some(text) if regex.is_match(&text) => return Ok(true),
             Some(_) if !over => {}
             Some(_) | None => return Ok(false),
@@ -181,6 +186,12 @@ async fn on_screen(client: &mut Client, detail: &Detail, regex: &Regex) -> Resul
             }
         }
     }
+}
+
+/// Whether it may still show something.
+async fn is_live(client: &mut Client, detail: &Detail) -> Result<bool, CtlError> {
+    let reply = client.answer(Ask::Inspect(detail.row.id.into())).await?;
+    Ok(inspect::detail(client, &reply)?.is_some_and(|detail| detail.row.state.is_live()))
 }
 
 /// The text of the screen now; none when nothing runs. Output that comes meanwhile may or may not be in it.

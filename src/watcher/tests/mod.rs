@@ -4,6 +4,7 @@
 //! so what touches them runs in [`isolated`]. Ends are waited for by end of file or by pidfd, never by time.
 
 mod guard;
+mod sampled;
 mod spawn;
 mod story;
 mod tree;

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use zerovisor_cgroup::{Group, Leaf, Limits, Owner, ProcessCgroup, Site};
 
 fn refusal(program: &Program) -> SpawnError {
     launch(program).map(|(child, _)| child).expect_err("started")
@@ -226,7 +227,7 @@ fn a_child_gets_the_limit_of_open_files_from_before_it_was_raised() {
         let before = OpenFiles::raise().unwrap();
         assert_eq!((before, getrlimit(Resource::RLIMIT_NOFILE).unwrap().0), (OpenFiles { soft: 64, hard }, hard));
         let (stdio, ends) = pipes::stdio(Stdin::Null).unwrap();
-        let surroundings = Surroundings { open_files: Some(before) };
+        let surroundings = Surroundings { open_files: Some(before), ..Surroundings::default() };
         let child = start(&prepare(&sh("ulimit -Sn; ulimit -Hn")).unwrap(), stdio, &surroundings).unwrap();
         assert_eq!(read_all(ends.stdout), format!("64\n{hard}\n"));
         assert_eq!(ended(child.pid), Ended::Exited(0));
@@ -261,4 +262,64 @@ fn pipes_are_what_they_say() {
     }
     let grown = pipes::grow(ends.stdout.as_fd()).unwrap();
     assert!(grown == pipes::GROWN_BYTES || grown < 1 << 17, "{grown}");
+}
+
+/// A cgroup to be born in; none where this machine lets us make none.
+fn leaf(number: u8) -> Option<(Group, Leaf)> {
+    let site = Site::find();
+    let owner = Owner { pid: Pid::this().as_raw(), start_ticks: 1, pid_namespace: 1 };
+    match site.create(&ProcessCgroup { name: "born", id: [number; 16], owner }) {
+        Ok(group) => {
+            let leaf = group.run(1, &Limits::default()).unwrap();
+            Some((group, leaf))
+        }
+        Err(error) => {
+            let _ = nix::unistd::write(io::stderr(), format!("SKIPPED birth in a cgroup: {error}\n").as_bytes());
+            None
+        }
+    }
+}
+
+/// The first thing it does is to tell where it is; a grandchild does so from a session of its own.
+fn births(leaf: &Leaf) -> String {
+    let (stdio, ends) = pipes::stdio(Stdin::Null).unwrap();
+    let entrance = leaf.entrance().unwrap();
+    let surroundings = Surroundings { cgroup: Some(&entrance), ..Surroundings::default() };
+    let script = "(setsid cat /proc/self/cgroup &); exec cat /proc/self/cgroup";
+    let child = start(&prepare(&sh(script)).unwrap(), stdio, &surroundings).unwrap();
+    let text = read_all(ends.stdout);
+    assert_eq!(ended(child.pid), Ended::Exited(0));
+    text
+}
+
+#[test]
+fn a_child_is_born_in_its_cgroup_on_any_rung() {
+    isolated(|| {
+        let Some((group, leaf)) = leaf(1) else { return };
+        let inside = format!("{}/run-1", group.name());
+        let count = |text: &str| text.lines().filter(|line| line.ends_with(&inside)).count();
+        let told = births(&leaf);
+        assert!(count(&told) >= 2 && count(&told) % 2 == 0, "child and grandchild: {told}");
+        // As under a filter that knows no clone3: then the child enters by itself.
+        sys::refuse(&[libc::SYS_clone3]);
+        assert_eq!(count(&births(&leaf)), count(&told));
+        Tree::adopt().unwrap().kill_until_empty(Instant::now() + Duration::from_secs(10), |_| {}).unwrap();
+        leaf.remove().unwrap();
+        group.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_cgroup_that_is_gone_is_our_own_failure_and_named() {
+    isolated(|| {
+        let Some((group, leaf)) = leaf(2) else { return };
+        let entrance = leaf.entrance().unwrap();
+        leaf.remove().unwrap();
+        group.remove().unwrap();
+        let (stdio, _ends) = pipes::stdio(Stdin::Null).unwrap();
+        let surroundings = Surroundings { cgroup: Some(&entrance), ..Surroundings::default() };
+        let error = start(&prepare(&program(&["true"])).unwrap(), stdio, &surroundings).expect_err("started");
+        assert_eq!((error.class(), error.stage), (Class::Own, Stage::Cgroup), "{error}");
+        assert!(error.to_string().contains("cgroup"), "{error}");
+    });
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use zerovisor_core::exit::Exit;
 use zerovisor_core::fact::{Fact, State};
 use zerovisor_core::record::{Head, Kind};
+use zerovisor_core::stats::Sample;
 use zerovisor_core::wire::{
     self, Deed, Hello, Outcome, Refusal, Refused, Role as Speaker, ToNode, ToPeer, VERSIONS, WatcherHello,
     WatcherWelcome, Welcome,
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ZVWATCHES: usize = 2;
 
 /// Tells `story` to a runtime in a process of its own, with a directory for the socket.
-fn tell<F: Future<Output = ()>>(story: impl FnOnce(Stage) -> F) {
+pub(super) fn tell<F: Future<Output = ()>>(story: impl FnOnce(Stage) -> F) {
     isolated(|| {
         let dir = tempfile::tempdir().unwrap();
         let ready = (0..ZVWATCHES).map(|_| ready()).collect();
@@ -34,14 +35,14 @@ fn tell<F: Future<Output = ()>>(story: impl FnOnce(Stage) -> F) {
     });
 }
 
-struct Stage {
+pub(super) struct Stage {
     socket: PathBuf,
     ready: RefCell<Vec<(PipeWriter, Zvwatch)>>,
 }
 
 /// A zvwatch, as the user's shell has it.
-struct Zvwatch {
-    pid: i32,
+pub(super) struct Zvwatch {
+    pub(super) pid: i32,
     stderr: PipeReader,
 }
 
@@ -68,14 +69,14 @@ fn ready() -> (PipeWriter, Zvwatch) {
 }
 
 impl Stage {
-    fn zerovisor(&self) -> Zerovisor {
+    pub(super) fn zerovisor(&self) -> Zerovisor {
         let endpoint = Endpoint::Ipc(self.socket.clone());
         let acceptor = Acceptor::bind(&endpoint, Admission::default()).unwrap();
         Zerovisor { acceptor, id: None, journal: Vec::new() }
     }
 
     /// `options` without program and endpoint, separated by spaces; then the command.
-    fn zvwatch(&self, options: &str, command: &[&str]) -> Zvwatch {
+    pub(super) fn zvwatch(&self, options: &str, command: &[&str]) -> Zvwatch {
         let endpoint = format!("ipc://{}", self.socket.display());
         let mut words = vec!["zvwatch", "-e", &endpoint];
         words.extend(options.split(' ').filter(|word| !word.is_empty()));
@@ -89,7 +90,7 @@ impl Stage {
 
 impl Zvwatch {
     /// Its exit status, and what it said; the story goes on meanwhile.
-    async fn end(self) -> (u8, String) {
+    pub(super) async fn end(self) -> (u8, String) {
         let pidfd = sys::watch_readable(sys::pidfd_open(self.pid).unwrap()).unwrap();
         pidfd.readable().await.unwrap().retain_ready();
         let Ended::Exited(status) = ended(self.pid) else { panic!("zvwatch was killed") };
@@ -98,13 +99,13 @@ impl Zvwatch {
 }
 
 /// A zerovisor with a journal, and nothing else.
-struct Zerovisor {
+pub(super) struct Zerovisor {
     acceptor: Acceptor,
     id: Option<(zerovisor_core::id::Id, [u8; 32])>,
     journal: Vec<(Head, Bytes)>,
 }
 
-struct Session {
+pub(super) struct Session {
     link: Link,
 }
 
@@ -119,7 +120,7 @@ impl Zerovisor {
     }
 
     /// Accepts a watcher and welcomes it where the journal ends.
-    async fn watcher(&mut self, window_bytes: u64) -> Session {
+    pub(super) async fn watcher(&mut self, window_bytes: u64) -> Session {
         let (mut session, hello) = self.hello().await;
         assert_eq!(*self.id.get_or_insert((hello.id, hello.secret)), (hello.id, hello.secret));
         assert!(hello.first_seq <= self.end() + 1, "nothing is missing between journal and window");
@@ -135,7 +136,7 @@ impl Zerovisor {
     }
 
     /// Takes one message; the fact if it was one. None at the end.
-    async fn take(&mut self, session: &mut Session, window_bytes: u64) -> Option<Heard> {
+    pub(super) async fn take(&mut self, session: &mut Session, window_bytes: u64) -> Option<Heard> {
         let (message, payload) = session.hear().await?;
         Some(match message {
             ToNode::Record(head) => {
@@ -154,7 +155,8 @@ impl Zerovisor {
                 session.say(&ToPeer::Farewell, None).await;
                 Heard::Goodbye
             }
-            ToNode::Sampled(_) | ToNode::ToViewer { .. } => Heard::Other,
+            ToNode::Sampled(sample) => Heard::Sample(sample),
+            ToNode::ToViewer { .. } => Heard::Other,
             ToNode::Hello(_)
             | ToNode::Request(_)
             | ToNode::Grant { .. }
@@ -167,7 +169,7 @@ impl Zerovisor {
     }
 
     /// Takes what comes until `enough`.
-    async fn take_until(&mut self, session: &mut Session, mut enough: impl FnMut(&Heard) -> bool) -> Heard {
+    pub(super) async fn take_until(&mut self, session: &mut Session, mut enough: impl FnMut(&Heard) -> bool) -> Heard {
         loop {
             let heard = self.take(session, 1 << 20).await.expect("the link ended early");
             if enough(&heard) {
@@ -199,7 +201,7 @@ impl Zerovisor {
         facts.map(|(_, payload)| wire::decode_fact(payload).unwrap()).collect()
     }
 
-    fn output(&self, kind: Kind) -> Vec<u8> {
+    pub(super) fn output(&self, kind: Kind) -> Vec<u8> {
         let mut all = Vec::new();
         for (head, payload) in self.journal.iter().filter(|(head, _)| head.kind == kind) {
             assert_eq!(head.offset, all.len() as u64, "offsets count the bytes before");
@@ -210,10 +212,11 @@ impl Zerovisor {
 }
 
 #[derive(Debug)]
-enum Heard {
+pub(super) enum Heard {
     Fact(Fact),
     Output,
     Obeyed(Outcome),
+    Sample(Box<Sample>),
     Goodbye,
     Other,
 }
@@ -230,7 +233,7 @@ impl Session {
     }
 }
 
-fn sh_words(script: &str) -> [&str; 3] {
+pub(super) fn sh_words(script: &str) -> [&str; 3] {
     ["sh", "-c", script]
 }
 
@@ -303,13 +306,14 @@ fn a_zerovisor_that_acknowledges_nothing_makes_the_child_wait() {
         let welcome =
             Welcome { version: 1, node: "n".parse().unwrap(), program: String::new(), watcher: Some(watcher) };
         session.say(&ToPeer::Welcome(welcome), None).await;
-        // Unacknowledged, no more than the window comes; the pings that follow show that the watcher is otherwise well.
-        let (mut bytes, mut pings) = (0, 0);
-        while pings < 2 {
+        // Unacknowledged, no more than the window comes; the heartbeats that follow show that the watcher is otherwise well.
+        let (mut bytes, mut beats) = (0, 0);
+        while beats < 2 {
             match session.hear().await.expect("the link lives") {
                 (ToNode::Record(_), payload) => bytes += payload.len(),
+                (ToNode::Sampled(_), _) => beats += 1,
                 (ToNode::Ping { nonce }, _) => {
-                    pings += 1;
+                    beats += 1;
                     session.say(&ToPeer::Pong { nonce }, None).await;
                 }
                 (other, _) => panic!("{other:?}"),
@@ -324,12 +328,12 @@ fn a_zerovisor_that_acknowledges_nothing_makes_the_child_wait() {
     });
 }
 
-fn children_of(pid: i32) -> Vec<i32> {
+pub(super) fn children_of(pid: i32) -> Vec<i32> {
     let all = procfs::process::all_processes().unwrap().flatten().filter_map(|process| process.stat().ok());
     all.filter(|stat| stat.ppid == pid).map(|stat| stat.pid).collect()
 }
 
-fn stop(pid: i32, signal: Signal) {
+pub(super) fn stop(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
 
