@@ -78,7 +78,16 @@ fn process(name: &str) -> ProcessCgroup<'_> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let id = (u128::from(std::process::id()) << 64 | u128::from(number)).to_be_bytes();
-    ProcessCgroup { name, id, owner: Owner { pid: own_pid(), start_ticks: 1, pid_namespace: own_pid_namespace() } }
+    // True to life: a watcher that runs beside these tests must take the owner for alive, and sweep nothing of theirs.
+    let owner = Owner { pid: own_pid(), start_ticks: own_start_ticks(), pid_namespace: own_pid_namespace() };
+    ProcessCgroup { name, id, owner }
+}
+
+/// Field 22 of `/proc/self/stat`; the second may hold spaces and parentheses.
+fn own_start_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    rest.split_ascii_whitespace().nth(19).unwrap().parse().unwrap()
 }
 
 /// A leaf with these limits. `None` with the reason told where this rung cannot have it.

@@ -121,21 +121,12 @@ async fn serve(
         tokio::select! {
             frames = link.rx.recv() => {
                 let Ok(frames) = frames else { return true };
-                let answer = match decode_header::<ToNode>(&frames.header).unwrap() {
-                    ToNode::Hello(_) => ToPeer::Welcome(Welcome {
-                        version: VERSIONS.newest,
-                        node: "n1".parse().unwrap(),
-                        program: "stage".into(),
-                        watcher: None,
-                    }),
-                    ToNode::Ping { nonce } => ToPeer::Pong { nonce },
-                    ToNode::Goodbye => ToPeer::Farewell,
-                    other => {
-                        if tell.send((other, frames.payload.unwrap_or_default())).is_err() {
-                            return false;
-                        }
-                        continue;
+                let said = decode_header::<ToNode>(&frames.header).unwrap();
+                let Some(answer) = by_itself(&said) else {
+                    if tell.send((said, frames.payload.unwrap_or_default())).is_err() {
+                        return false;
                     }
+                    continue;
                 };
                 let _ = link.tx.send(Frames { header: encode_header(&answer).unwrap(), payload: None }).await;
             }
@@ -149,4 +140,17 @@ async fn serve(
             }
         }
     }
+}
+
+/// What is answered without the story.
+fn by_itself(said: &ToNode) -> Option<ToPeer> {
+    if let ToNode::Ping { nonce } = said {
+        return Some(ToPeer::Pong { nonce: *nonce });
+    }
+    if *said == ToNode::Goodbye {
+        return Some(ToPeer::Farewell);
+    }
+    let welcome =
+        || Welcome { version: VERSIONS.newest, node: "n1".parse().unwrap(), program: "stage".into(), watcher: None };
+    matches!(said, ToNode::Hello(_)).then(|| ToPeer::Welcome(welcome()))
 }

@@ -6,12 +6,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{Termios, tcgetattr};
 
 use super::run::Program;
 use super::wait::SOON;
+
+/// Both ends of a pty, neither of which any program inherits: a terminal hangs up once nobody holds its other end.
+fn pty() -> (File, OwnedFd) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = posix_openpt(flags).unwrap();
+    grantpt(&master).and_then(|()| unlockpt(&master)).unwrap();
+    let slave = open(ptsname_r(&master).unwrap().as_str(), flags, Mode::empty()).unwrap();
+    (File::from(OwnedFd::from(master)), slave)
+}
 
 /// What a user looks at and types into.
 pub(crate) struct Terminal {
@@ -23,10 +34,18 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn new(cols: u16, rows: u16) -> Terminal {
-        let size = Winsize { ws_col: cols, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
-        let ends = openpty(&size, None).unwrap();
-        let before = tcgetattr(&ends.slave).unwrap();
-        Terminal { master: Some(File::from(ends.master)), slave: ends.slave, before, seen: Vec::new() }
+        let (master, slave) = pty();
+        let before = tcgetattr(&slave).unwrap();
+        let terminal = Terminal { master: Some(master), slave, before, seen: Vec::new() };
+        terminal.sizes(cols, rows);
+        terminal
+    }
+
+    /// Has another size from now on.
+    pub(crate) fn sizes(&self, cols: u16, rows: u16) {
+        let mut stty = Command::new("stty");
+        stty.args(["cols", &cols.to_string(), "rows", &rows.to_string()]).stdin(self.slave.try_clone().unwrap());
+        assert!(stty.status().unwrap().success());
     }
 
     /// Runs a command with this as its controlling terminal and as all three of its descriptors.
@@ -66,11 +85,6 @@ impl Terminal {
     /// Whether its modes are those it was made with.
     pub(crate) fn is_itself(&self) -> bool {
         tcgetattr(&self.slave).unwrap() == self.before
-    }
-
-    /// This terminal as a descriptor of somebody else's.
-    pub(crate) fn end(&self) -> OwnedFd {
-        self.slave.try_clone().unwrap()
     }
 
     /// What types on its own.

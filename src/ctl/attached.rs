@@ -144,12 +144,15 @@ impl<'a> Attached<'a> {
 
     /// Views until the end. The bytes that were never shown come with it; the terminal is given back before it returns.
     pub async fn run(mut self) -> (End, u64) {
+        let mut begun = false;
         let end = loop {
-            match self.step().await {
+            let stepped = if begun { self.step().await } else { self.begin().await };
+            begun = true;
+            match stepped {
                 Ok(None) => {}
                 Ok(Some(end)) => break end,
                 Err(error) if may_come_back(&error) => match self.relink(error).await {
-                    None => {}
+                    None => begun = false,
                     Some(end) => break end,
                 },
                 Err(error) => break End::Lost(error),
@@ -167,10 +170,16 @@ impl<'a> Attached<'a> {
         (end, self.skipped_bytes)
     }
 
-    async fn step(&mut self) -> Result<Option<End>, CtlError> {
-        if self.console.size() != self.linked.size {
-            self.resized(self.console.size()).await?;
+    /// The size may have changed while the link was made.
+    async fn begin(&mut self) -> Result<Option<End>, CtlError> {
+        let size = self.console.size();
+        if size != self.linked.size {
+            self.resized(size).await?;
         }
+        Ok(None)
+    }
+
+    async fn step(&mut self) -> Result<Option<End>, CtlError> {
         self.console.set_room(if self.read_only { usize::MAX } else { self.linked.credit.room() });
         let grant_at = self.grant_at;
         let next = tokio::select! {
@@ -271,7 +280,7 @@ impl<'a> Attached<'a> {
 
     /// Tries again until the view goes on, somebody ends it, or the time is over.
     async fn relink(&mut self, error: CtlError) -> Option<End> {
-        self.say(&format!("{error}: trying again for {}", Span(RELINK_MAX)));
+        self.say(&format!("the link is lost: trying again for {}; the detach keys leave", Span(RELINK_MAX)));
         let deadline = Instant::now() + RELINK_MAX;
         let size = self.console.size();
         let address = self.linked.process.clone();

@@ -10,7 +10,8 @@
 //! read by then and reaches the program.
 //!
 //! **No waiting.** TCSADRAIN and TCSAFLUSH wait for output to drain, for ever on a line that is held. A terminal processes output as it is
-//! written, so the modes may change at once; what is written on the way out is given [`PATIENCE`] to be taken.
+//! written, so the modes may change at once; what is written on the way out is given [`PATIENCE`] to be taken, and where output was stuck
+//! already, what the terminal has not taken of it is thrown away first.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -125,9 +126,14 @@ fn with(shared: &Mutex<Option<Saved>>, act: impl FnOnce(&mut Option<Saved>)) {
 fn give_back(shared: &Mutex<Option<Saved>>) {
     with(shared, |saved| {
         let Some(saved) = saved.take() else { return };
+        let ours = is_ours(&saved.tty);
+        if saved.cut && ours {
+            // What a stuck terminal has not taken stands in the way of the way out.
+            let _ = tcflush(&saved.tty, FlushArg::TCOFLUSH);
+        }
         let abort: &[u8] = if saved.cut { ABORT } else { b"" };
         write_within(&saved.tty, &[abort, saved.leave].concat(), PATIENCE);
-        if is_ours(&saved.tty) {
+        if ours {
             let _ = tcflush(&saved.tty, FlushArg::TCIFLUSH);
             let _ = tcsetattr(&saved.tty, SetArg::TCSANOW, &saved.before);
         }

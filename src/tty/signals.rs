@@ -40,9 +40,10 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next one, those that end first: a hang-up comes with a CONT. Cancel-safe.
     pub(super) async fn next(&mut self) -> Told {
         tokio::select! {
+            biased;
             _ = self.term.recv() => Told::End(Signal::TERM),
             _ = self.hup.recv() => Told::End(Signal::HUP),
             _ = self.int.recv() => Told::End(Signal::INT),

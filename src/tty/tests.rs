@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal as Kill, kill};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 use zerovisor_core::detach::DetachKeys;
@@ -29,8 +30,12 @@ struct Emulator {
 impl Emulator {
     /// Both ends: it, and what a program has as its terminal.
     fn open() -> (Emulator, OwnedFd) {
-        let ends = openpty(None, None).unwrap();
-        (Emulator { master: File::from(ends.master), seen: Vec::new() }, ends.slave)
+        // Neither is inherited: a terminal hangs up once nobody holds its other end.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).unwrap();
+        grantpt(&master).and_then(|()| unlockpt(&master)).unwrap();
+        let slave = open(ptsname_r(&master).unwrap().as_str(), flags, Mode::empty()).unwrap();
+        (Emulator { master: File::from(OwnedFd::from(master)), seen: Vec::new() }, slave)
     }
 
     fn types(&mut self, keys: &[u8]) {
@@ -72,7 +77,9 @@ async fn event(console: &mut Console) -> ConsoleEvent {
 async fn typed(console: &mut Console) -> Vec<u8> {
     match event(console).await {
         ConsoleEvent::Typed(bytes) => bytes.to_vec(),
-        other => panic!("{other:?}"),
+        other @ (ConsoleEvent::Resized(_) | ConsoleEvent::Written | ConsoleEvent::Detach | ConsoleEvent::Ended(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -134,7 +141,7 @@ async fn keys_reach_the_program_and_the_detach_keys_end_it_also_while_output_is_
             ConsoleEvent::Typed(bytes) => told.extend_from_slice(&bytes),
             ConsoleEvent::Written => {}
             ConsoleEvent::Detach => break,
-            other => panic!("{other:?}"),
+            other @ (ConsoleEvent::Resized(_) | ConsoleEvent::Ended(_)) => panic!("{other:?}"),
         }
     }
     assert_eq!(told, b"ab", "what comes before the keys is the program's, what comes behind is nobody's");
@@ -142,6 +149,7 @@ async fn keys_reach_the_program_and_the_detach_keys_end_it_also_while_output_is_
     drop(console);
     assert!(begun.elapsed() < SOON, "a stuck terminal does not hold up the way out");
     assert_eq!(modes(&slave), before);
+    user.shown(LEAVE);
 }
 
 #[tokio::test]
@@ -248,7 +256,10 @@ fn inside_signal() {
         let told = match event(&mut console).await {
             ConsoleEvent::Ended(super::Ended::Signal(signal)) => signal.to_string().replacen("SIG", "", 1),
             ConsoleEvent::Resized(_) => "WINCH".to_owned(),
-            other => panic!("{other:?}"),
+            other
+            @ (ConsoleEvent::Typed(_) | ConsoleEvent::Written | ConsoleEvent::Detach | ConsoleEvent::Ended(_)) => {
+                panic!("{other:?}")
+            }
         };
         drop(console);
         std::io::stdout().write_all(format!("told {told}").as_bytes()).unwrap();

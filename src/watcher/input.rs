@@ -1,6 +1,6 @@
 //! What a run reads: a bounded queue before a pipe or a terminal that is never waited for.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -66,7 +66,11 @@ pub(super) struct Input {
     queue: VecDeque<Chunk>,
     waiting: usize,
     ending: bool,
+    /// Whether its end was offered; on a terminal, where it has none, that is a key typed.
+    end_offered: bool,
     written: u64,
+    /// What each viewer has typed ahead, in bytes.
+    ahead: HashMap<u64, u64>,
     /// What the program's terminal has taken of what viewers typed, and they have not been told of.
     taken: Vec<(u64, u64)>,
 }
@@ -83,7 +87,16 @@ impl Input {
     }
 
     fn new(sink: Sink) -> Input {
-        Input { sink: Some(sink), queue: VecDeque::new(), waiting: 0, ending: false, written: 0, taken: Vec::new() }
+        Input {
+            sink: Some(sink),
+            queue: VecDeque::new(),
+            waiting: 0,
+            ending: false,
+            end_offered: false,
+            written: 0,
+            ahead: HashMap::new(),
+            taken: Vec::new(),
+        }
     }
 
     /// Bytes the program's end has taken.
@@ -94,6 +107,11 @@ impl Input {
     /// Whether the console may add to it.
     pub(super) fn has_room(&self) -> bool {
         self.waiting < CONSOLE_BELOW_BYTES
+    }
+
+    /// Whether its end was offered, or it has ended.
+    pub(super) fn is_end_offered(&self) -> bool {
+        self.end_offered || self.is_ending()
     }
 
     /// Whether nothing more can be offered.
@@ -112,6 +130,7 @@ impl Input {
         if self.waiting + bytes.len() > INPUT_QUEUE_BYTES {
             return Err(InputDenial::Full(self.waiting));
         }
+        self.end_offered |= eof;
         self.ending = eof && matches!(self.sink, Some(Sink::Pipe(_)));
         self.push(bytes, None);
         Ok(())
@@ -125,11 +144,11 @@ impl Input {
         if self.is_ending() {
             return Err(InputDenial::Closed);
         }
-        let own = self.queue.iter().filter(|chunk| chunk.viewer == Some(viewer));
-        let ahead = own.map(|chunk| chunk.bytes.len()).sum::<usize>() + bytes.len();
-        if ahead as u64 > TYPED_WINDOW_BYTES {
+        let before = self.ahead.get(&viewer).copied().unwrap_or(0);
+        if before + bytes.len() as u64 > TYPED_WINDOW_BYTES {
             return Err(InputDenial::Window);
         }
+        self.ahead.insert(viewer, before + bytes.len() as u64);
         self.push(bytes, Some(viewer));
         Ok(())
     }
@@ -168,7 +187,10 @@ impl Input {
                     self.written += bytes as u64;
                     match first.viewer {
                         None => self.waiting -= bytes,
-                        Some(viewer) => tell(&mut self.taken, viewer, bytes as u64),
+                        Some(viewer) => {
+                            take(&mut self.ahead, viewer, bytes as u64);
+                            tell(&mut self.taken, viewer, bytes as u64);
+                        }
                     }
                     if first.bytes.is_empty() {
                         self.queue.pop_front();
@@ -191,6 +213,15 @@ impl Input {
         self.queue = VecDeque::new();
         self.waiting = 0;
         self.sink.take().is_some()
+    }
+}
+
+fn take(ahead: &mut HashMap<u64, u64>, viewer: u64, bytes: u64) {
+    if let Some(left) = ahead.get_mut(&viewer) {
+        *left = left.saturating_sub(bytes);
+        if *left == 0 {
+            ahead.remove(&viewer);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ use zerovisor_pty::screen::Screen;
 const BACKLOG_BYTES: usize = 256 << 10;
 /// So much is done at once, in bytes: some 50 µs of work.
 const AT_ONCE_BYTES: usize = 4 << 10;
+/// The most that wait to see the screen; one more is refused. More than there can be viewers, each of whom waits for one picture.
+const LOOKS_MAX: usize = 512;
 
 /// Who wants to see the screen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,15 @@ pub(super) enum Look {
         /// With colours.
         ansi: bool,
     },
+}
+
+impl Look {
+    fn is_text(self) -> bool {
+        match self {
+            Look::Picture(_) | Look::Frame(_) => false,
+            Look::Text { .. } => true,
+        }
+    }
 }
 
 /// What a [`Look`] gave.
@@ -64,20 +75,19 @@ enum Job {
 #[derive(Debug)]
 enum Place {
     Here(Box<Screen>),
-    Away {
-        back: oneshot::Receiver<(Box<Screen>, Vec<u8>)>,
-        done: Arc<Notify>,
-    },
-    /// Its thread failed, which ends what is known of the screen.
-    Lost,
+    Away { back: oneshot::Receiver<(Box<Screen>, Vec<u8>)>, done: Arc<Notify> },
 }
 
 /// The screen and what it has still to do.
 #[derive(Debug)]
 pub(super) struct Model {
     place: Place,
+    /// By the last resize.
+    size: Size,
     jobs: VecDeque<Job>,
     backlog: usize,
+    /// How many of the jobs are looks.
+    looks: usize,
     answers: Vec<u8>,
     seen: Vec<Seen>,
     modes: KeyModes,
@@ -88,9 +98,11 @@ impl Model {
     /// An empty screen.
     pub(super) fn new(size: Size) -> Model {
         Model {
-            place: Place::Here(Box::new(Screen::new(size.cols(), size.rows()))),
+            place: Place::Here(empty(size)),
+            size,
             jobs: VecDeque::new(),
             backlog: 0,
+            looks: 0,
             answers: Vec::new(),
             seen: Vec::new(),
             modes: KeyModes::default(),
@@ -111,12 +123,37 @@ impl Model {
 
     /// The terminal has another size from here on.
     pub(super) fn resize(&mut self, size: Size) {
-        self.jobs.push_back(Job::Resize(size));
+        self.size = size;
+        // Of several in a row only the last matters.
+        if let Some(Job::Resize(last)) = self.jobs.back_mut() {
+            *last = size;
+        } else {
+            self.jobs.push_back(Job::Resize(size));
+        }
     }
 
-    /// Somebody looks at what was written so far, up to record `seq`.
-    pub(super) fn look(&mut self, viewer: u64, seq: u64, look: Look) {
+    /// Somebody looks at what was written so far, up to record `seq`. Who waits for a picture already gets one, this one. False: too many
+    /// look.
+    pub(super) fn look(&mut self, viewer: u64, seq: u64, look: Look) -> bool {
+        let waits = |job: &Job| matches!(job, Job::Look { viewer: who, look: before, .. } if *who == viewer && before.is_text() == look.is_text());
+        let mut look = look;
+        if let Some(at) = self.jobs.iter().position(waits) {
+            // A frame goes over the picture that would have come.
+            if let (Some(Job::Look { look: Look::Picture(_), .. }), Look::Frame(size)) = (self.jobs.remove(at), look) {
+                look = Look::Picture(size);
+            }
+        } else if self.looks >= LOOKS_MAX {
+            return false;
+        } else {
+            self.looks += 1;
+        }
         self.jobs.push_back(Job::Look { viewer, seq, look });
+        true
+    }
+
+    /// Whether all was done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && matches!(self.place, Place::Here(_))
     }
 
     /// How keys are to be sent, by all that was done so far.
@@ -143,7 +180,7 @@ impl Model {
     pub(super) async fn back(&self) {
         match &self.place {
             Place::Away { done, .. } => done.notified().await,
-            Place::Here(_) | Place::Lost => std::future::pending().await,
+            Place::Here(_) => std::future::pending().await,
         }
     }
 
@@ -155,7 +192,8 @@ impl Model {
                 Place::Here(screen)
             }
             Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Closed) => Place::Lost,
+            // Its thread is gone with it, which no output explains: a program that runs on is shown from here on.
+            Err(TryRecvError::Closed) => Place::Here(empty(self.size)),
         };
     }
 
@@ -172,6 +210,7 @@ impl Model {
                 }
                 Job::Resize(size) => screen.resize(size.cols(), size.rows()),
                 Job::Look { viewer, seq, look } => {
+                    self.looks -= 1;
                     let seen = see(screen, viewer, seq, look);
                     self.seen.push(seen);
                 }
@@ -187,7 +226,10 @@ impl Model {
 
     /// All output up to the next other job goes to a thread with the screen.
     fn send_away(&mut self, first: Bytes) {
-        let Place::Here(mut screen) = std::mem::replace(&mut self.place, Place::Lost) else { return };
+        let (give_back, back) = oneshot::channel();
+        let done = Arc::new(Notify::new());
+        let away = Place::Away { back, done: Arc::clone(&done) };
+        let Place::Here(mut screen) = std::mem::replace(&mut self.place, away) else { return };
         let mut pieces = vec![first];
         while let Some(Job::Feed(_)) = self.jobs.front() {
             if let Some(Job::Feed(bytes)) = self.jobs.pop_front() {
@@ -195,9 +237,6 @@ impl Model {
             }
         }
         self.backlog -= pieces.iter().map(Bytes::len).sum::<usize>();
-        let (give_back, back) = oneshot::channel();
-        let done = Arc::new(Notify::new());
-        self.place = Place::Away { back, done: Arc::clone(&done) };
         spawn_blocking(move || {
             let _bell = Bell(done);
             let mut answers = Vec::new();
@@ -208,6 +247,10 @@ impl Model {
             let _unwanted = give_back.send((screen, answers));
         });
     }
+}
+
+fn empty(size: Size) -> Box<Screen> {
+    Box::new(Screen::new(size.cols(), size.rows()))
 }
 
 /// Rings when the thread is done, however.
@@ -240,5 +283,5 @@ fn see(screen: &mut Screen, viewer: u64, seq: u64, look: Look) -> Seen {
         title: screen.title().map(str::to_owned),
         alternate: screen.is_alternate(),
     };
-    Seen { viewer, seq, bytes: bytes.into(), shown, text: matches!(look, Look::Text { .. }) }
+    Seen { viewer, seq, bytes: bytes.into(), shown, text: look.is_text() }
 }

@@ -22,6 +22,7 @@ use super::clock;
 use super::env::Environment;
 use super::guard::WatcherSide;
 use super::input::Input;
+use super::model::Model;
 use super::placement::Placed;
 use super::pump::Took;
 use super::sampler::Sampler;
@@ -96,6 +97,8 @@ pub(super) struct Process {
     began: bool,
     /// Why the last run did not begin; none if it did.
     not_begun: Option<String>,
+    /// The screen of the run that has just ended.
+    last_screen: Option<Model>,
 }
 
 impl Process {
@@ -113,6 +116,7 @@ impl Process {
             killing: false,
             began: false,
             not_begun: None,
+            last_screen: None,
         }
     }
 
@@ -163,6 +167,11 @@ impl Process {
     /// The terminal of the present run, if it has one.
     pub(super) fn terminal(&mut self) -> Option<&mut Terminal> {
         self.streams().and_then(Streams::terminal)
+    }
+
+    /// The screen of the run that has just ended, if it had one; once.
+    pub(super) fn take_last_screen(&mut self) -> Option<Model> {
+        self.last_screen.take()
     }
 
     /// The size the next run's terminal begins with.
@@ -359,6 +368,7 @@ impl Process {
         let sampled = run.sampler.most_memory_bytes();
         run.usage.memory_peak_bytes = sampled.map(|bytes| bytes.max(run.usage.peak_rss_bytes));
         run.cgroup.finish(&mut run.usage);
+        self.last_screen = run.streams.terminal().and_then(|terminal| terminal.model.take());
         self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
         true
     }

@@ -65,8 +65,8 @@ enum Event {
     Typed(Option<Bytes>),
     /// The console took some of the copy.
     Teed,
-    /// The user's own terminal takes or types something.
-    Front,
+    /// The user's own terminal takes something; true: types something, or is gone.
+    Front(bool),
     /// The screen has caught up.
     Screen,
     /// Members of the run's cgroup have ended.
@@ -93,6 +93,8 @@ struct Session {
     viewers: Viewers,
     timer: Pin<Box<Sleep>>,
     begun: bool,
+    /// Whether a run was there to be viewed.
+    runs_shown: bool,
     /// Whether the heap may have many free pages, as after the start.
     untidy: bool,
     /// A signal asked the watcher to end, this often.
@@ -130,7 +132,7 @@ impl Session {
         let terminal = spec.terminal.map(|size| Setup { size, screen, console: console.is_some() });
         let mut viewers = Viewers::new(size_policy, spec.terminal.unwrap_or(Size::DEFAULT));
         if let Some(socket) = side.take_console() {
-            viewers.seat(Front::new(socket, viewers.rules.size())?);
+            viewers.seat(Front::new(socket, viewers.rules.size(), screen)?);
         }
         let (detached, created_at) = (spec.detached, clock::timestamp());
         let host = Host::here().proof_of(pid.cast_signed());
@@ -170,6 +172,7 @@ impl Session {
             tee: (tee && console.is_none()).then(Tee::start).transpose()?,
             timer: Box::pin(sleep_until((Instant::now() + ABANDONED).into())),
             begun: false,
+            runs_shown: false,
             untidy: true,
             interrupted: 0,
             removed: false,
@@ -200,7 +203,8 @@ impl Session {
         {
             self.timer.as_mut().reset(at);
         }
-        let may_type = self.may_type();
+        // The front is read between two runs too, for its detach; what a pipe holds can wait for a run.
+        let (may_type, has_reader) = (self.may_type(), self.process.input().is_some());
         let Session { process, uplink, children, control, typed, tee, viewers, timer, .. } = self;
         tokio::select! {
             biased;
@@ -209,11 +213,11 @@ impl Session {
             arrival = uplink.wait() => Event::Uplink(arrival),
             () = timer.as_mut(), if deadline.is_some() => Event::Timer,
             () = process.input_ready() => Event::Input,
-            () = fronted(viewers.front.as_ref(), may_type) => Event::Front,
+            reads = fronted(viewers.front.as_ref(), may_type) => Event::Front(reads),
             () = process.screen_back() => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
             () = process.members_changed() => Event::Members,
-            chunk = next_typed(typed.as_mut()), if may_type => Event::Typed(chunk),
+            chunk = next_typed(typed.as_mut()), if has_reader && may_type => Event::Typed(chunk),
             kind = process.output_ready(), if room => Event::Output(kind),
         }
     }
@@ -265,7 +269,7 @@ impl Session {
             Event::Input => self.write_input(),
             Event::Typed(chunk) => self.on_typed(chunk),
             Event::Teed | Event::Screen => {}
-            Event::Front => self.on_front(),
+            Event::Front(reads) => return self.on_front(reads),
             Event::Members => self.process.look_again(Instant::now()),
             Event::Uplink(arrival) => {
                 if let Some(status) = self.placed().await {
@@ -338,9 +342,9 @@ impl Session {
 
     fn on_typed(&mut self, chunk: Option<Bytes>) {
         let eof = chunk.is_none();
-        if let Some(input) = self.process.input() {
+        if let Some(streams) = self.process.streams() {
             // Closed by the program or an operator: what is typed goes nowhere, as it does from a shell.
-            let _unwanted = input.offer(chunk.unwrap_or_default(), eof);
+            let _unwanted = streams.offer(chunk.unwrap_or_default(), eof);
         }
         self.write_input();
     }
@@ -379,15 +383,16 @@ impl Session {
         };
         let run = self.process.run_number();
         self.process.advance(&mut self.window, &here);
-        if run.is_some() && self.process.run_number() != run {
-            self.on_run_over();
+        if self.process.run_number() != run {
+            self.on_run_changed();
         }
         let life = self.process.life();
         if self.begun && self.interrupted > 0 && !life.is_leaving() && !life.state().has_run() {
             self.process.on_order(Order::Remove { force: false });
             self.process.advance(&mut self.window, &here);
         }
-        if self.typed.as_ref().is_some_and(Typed::has_ended) && self.process.input().is_some_and(|i| !i.is_ending()) {
+        let ended = self.typed.as_ref().is_some_and(Typed::has_ended);
+        if ended && self.process.input().is_some_and(|input| !input.is_end_offered()) {
             // A later run has the same console, whose end was reached.
             self.on_typed(None);
         }
@@ -410,7 +415,7 @@ async fn teed(tee: Option<&Tee>) {
 }
 
 /// Cancel-safe, as [`Front::ready`] is.
-async fn fronted(front: Option<&Front>, may_type: bool) {
+async fn fronted(front: Option<&Front>, may_type: bool) -> bool {
     match front {
         Some(front) => front.ready(may_type).await,
         None => std::future::pending().await,

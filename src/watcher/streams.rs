@@ -33,8 +33,14 @@ pub(super) struct Setup {
 
 #[derive(Debug)]
 enum Outputs {
-    Pipes { stdout: Pump, stderr: Pump },
+    Pipes(Box<Pipes>),
     Terminal(Box<Terminal>),
+}
+
+#[derive(Debug)]
+struct Pipes {
+    stdout: Pump,
+    stderr: Pump,
 }
 
 impl Streams {
@@ -60,7 +66,7 @@ impl Streams {
         let stdout = Pump::new(Kind::Stdout, ends.stdout).map_err(own)?;
         let stderr = Pump::new(Kind::Stderr, ends.stderr).map_err(own)?;
         let input = ends.stdin.ok_or_else(closed).and_then(Input::pipe).map_err(own)?;
-        Ok((child, Streams { outputs: Outputs::Pipes { stdout, stderr }, input }))
+        Ok((child, Streams { outputs: Outputs::Pipes(Box::new(Pipes { stdout, stderr })), input }))
     }
 
     /// The input.
@@ -72,14 +78,14 @@ impl Streams {
     pub(super) fn terminal(&mut self) -> Option<&mut Terminal> {
         match &mut self.outputs {
             Outputs::Terminal(terminal) => Some(terminal),
-            Outputs::Pipes { .. } => None,
+            Outputs::Pipes(_) => None,
         }
     }
 
     /// Bytes of output that may be read now.
     pub(super) fn room(&self) -> usize {
         match &self.outputs {
-            Outputs::Pipes { .. } => usize::MAX,
+            Outputs::Pipes(_) => usize::MAX,
             Outputs::Terminal(terminal) => terminal.room(),
         }
     }
@@ -87,7 +93,7 @@ impl Streams {
     /// Waits until the screen has caught up, if it is behind. Cancel-safe: it takes nothing.
     pub(super) async fn screen_back(&self) {
         match &self.outputs {
-            Outputs::Pipes { .. } => std::future::pending().await,
+            Outputs::Pipes(_) => std::future::pending().await,
             Outputs::Terminal(terminal) => terminal.screen_back().await,
         }
     }
@@ -99,7 +105,7 @@ impl Streams {
     pub(super) fn offer(&mut self, bytes: Bytes, eof: bool) -> Result<(), InputDenial> {
         let end = match &self.outputs {
             Outputs::Terminal(terminal) if eof => terminal.end_of_file_byte(),
-            Outputs::Terminal(_) | Outputs::Pipes { .. } => None,
+            Outputs::Terminal(_) | Outputs::Pipes(_) => None,
         };
         let bytes = match end {
             Some(byte) => [&bytes[..], &[byte]].concat().into(),
@@ -111,7 +117,7 @@ impl Streams {
     /// When [`Streams::on_timer`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.outputs {
-            Outputs::Pipes { stdout, stderr } => [stdout.nap_until(), stderr.nap_until()].into_iter().flatten().min(),
+            Outputs::Pipes(pipes) => [pipes.stdout.nap_until(), pipes.stderr.nap_until()].into_iter().flatten().min(),
             Outputs::Terminal(_) => None,
         }
     }
@@ -119,9 +125,9 @@ impl Streams {
     /// A deadline may have passed.
     pub(super) fn on_timer(&mut self, now: Instant) {
         match &mut self.outputs {
-            Outputs::Pipes { stdout, stderr } => {
-                stdout.on_timer(now);
-                stderr.on_timer(now);
+            Outputs::Pipes(pipes) => {
+                pipes.stdout.on_timer(now);
+                pipes.stderr.on_timer(now);
             }
             Outputs::Terminal(_) => {}
         }
@@ -130,7 +136,7 @@ impl Streams {
     /// A heartbeat: what is idle gives its memory back. True if something did.
     pub(super) fn on_heartbeat(&mut self, now: Instant) -> bool {
         match &mut self.outputs {
-            Outputs::Pipes { stdout, stderr } => stdout.on_heartbeat(now) | stderr.on_heartbeat(now),
+            Outputs::Pipes(pipes) => pipes.stdout.on_heartbeat(now) | pipes.stderr.on_heartbeat(now),
             Outputs::Terminal(terminal) => terminal.on_heartbeat(now),
         }
     }
@@ -138,9 +144,9 @@ impl Streams {
     /// Waits until one of the outputs can be read. Cancel-safe: it takes nothing.
     pub(super) async fn output_ready(&self) -> Kind {
         match &self.outputs {
-            Outputs::Pipes { stdout, stderr } => tokio::select! {
-                () = stdout.readable() => Kind::Stdout,
-                () = stderr.readable() => Kind::Stderr,
+            Outputs::Pipes(pipes) => tokio::select! {
+                () = pipes.stdout.readable() => Kind::Stdout,
+                () = pipes.stderr.readable() => Kind::Stderr,
             },
             Outputs::Terminal(terminal) => {
                 terminal.readable().await;
@@ -157,8 +163,8 @@ impl Streams {
     /// Reads one of the outputs once, at most `room` bytes, which must not be 0.
     pub(super) fn take(&mut self, kind: Kind, now: Instant, room: usize) -> Took {
         match (&mut self.outputs, kind) {
-            (Outputs::Pipes { stderr, .. }, Kind::Stderr) => stderr.take(now, room),
-            (Outputs::Pipes { stdout, .. }, Kind::Stdout | Kind::Terminal | Kind::Fact) => stdout.take(now, room),
+            (Outputs::Pipes(pipes), Kind::Stderr) => pipes.stderr.take(now, room),
+            (Outputs::Pipes(pipes), Kind::Stdout | Kind::Terminal | Kind::Fact) => pipes.stdout.take(now, room),
             (Outputs::Terminal(terminal), Kind::Stdout | Kind::Stderr | Kind::Terminal | Kind::Fact) => {
                 terminal.take(now, room)
             }
@@ -168,8 +174,8 @@ impl Streams {
     /// An output that has not ended.
     pub(super) fn open_output(&self) -> Option<Kind> {
         match &self.outputs {
-            Outputs::Pipes { stdout, stderr } => {
-                [stdout, stderr].into_iter().find(|pump| !pump.is_closed()).map(|pump| pump.kind)
+            Outputs::Pipes(pipes) => {
+                [&pipes.stdout, &pipes.stderr].into_iter().find(|pump| !pump.is_closed()).map(|pump| pump.kind)
             }
             Outputs::Terminal(terminal) => (!terminal.is_closed()).then_some(Kind::Terminal),
         }
@@ -178,9 +184,9 @@ impl Streams {
     /// The tree is gone: what is there now is the last of its output.
     pub(super) fn on_tree_gone(&mut self) {
         match &mut self.outputs {
-            Outputs::Pipes { stdout, stderr } => {
-                stdout.on_tree_gone();
-                stderr.on_tree_gone();
+            Outputs::Pipes(pipes) => {
+                pipes.stdout.on_tree_gone();
+                pipes.stderr.on_tree_gone();
             }
             Outputs::Terminal(terminal) => terminal.on_tree_gone(),
         }

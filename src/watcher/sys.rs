@@ -4,7 +4,11 @@
 //! Owned descriptors come out, borrowed ones go in. The functions of [`child`] are for the time between
 //! clone and exec: each is one system call, none allocates, locks or unwinds.
 #![allow(unsafe_code, reason = "clone3, raw signal state, wait4 and exec have no safe wrapper; see each SAFETY")]
-#![allow(clippy::cast_possible_truncation, reason = "the kernel gives pids, descriptors and signals, C ints, as longs")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the kernel gives pids, descriptors and signals, C ints, as longs, and takes requests of ioctl as longs"
+)]
 
 use bytes::BytesMut;
 use std::ffi::{CString, c_char, c_int, c_long};

@@ -395,7 +395,7 @@ impl Uplink {
     }
 
     /// Tells a viewer something. One whose link has gone is gone with it.
-    pub(super) async fn to_viewer(
+    pub(super) async fn tell_viewer(
         &mut self,
         viewer: u64,
         news: ViewerNews,

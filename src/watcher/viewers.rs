@@ -8,7 +8,7 @@ use zerovisor_core::viewers::{Attach, SizePolicy, Viewers as Rules};
 use zerovisor_core::wire::{PICTURE_PART_BYTES, ViewerNews};
 
 use super::front::inside::Front;
-use super::model::{Look, Seen};
+use super::model::{Look, Model, Seen};
 
 /// The viewer that is the user's own console; a zerovisor never numbers one so high.
 pub(super) const CONSOLE: u64 = u64::MAX;
@@ -27,6 +27,10 @@ pub(super) struct Viewers {
     links_lost: u64,
     /// Whether the program's alternate screen is shown.
     pub(super) alternate: bool,
+    /// The screen of a run that is over, for the user's own console, which may be behind.
+    pub(super) fading: Option<Model>,
+    /// The size that was declared.
+    pub(super) declared: Size,
 }
 
 impl Viewers {
@@ -39,6 +43,8 @@ impl Viewers {
             framed: HashMap::new(),
             links_lost: 0,
             alternate: false,
+            fading: None,
+            declared: size,
         }
     }
 
@@ -48,6 +54,21 @@ impl Viewers {
         // The first of all is never refused.
         let _attached = self.rules.attach(CONSOLE, attach);
         self.front = Some(front);
+    }
+
+    /// Whether the user's own console was sent all there is to be seen.
+    pub(super) fn console_has_caught_up(&self) -> bool {
+        let drawn = self.fading.as_ref().is_none_or(Model::is_idle);
+        self.front.as_ref().is_none_or(|front| front.has_caught_up() && drawn)
+    }
+
+    /// What the console shows is of another run: no frame goes over it.
+    pub(super) fn on_another_run(&mut self) {
+        self.fading = None;
+        self.framed.remove(&CONSOLE);
+        if let Some(front) = &mut self.front {
+            front.on_another_run(std::mem::take(&mut self.alternate));
+        }
     }
 
     /// Those that came over a link that is lost, each time one is.

@@ -6,6 +6,7 @@
 //! ```
 //! BEHIND skips what the program writes, LOOKING holds it back until the picture is there: a slow terminal never slows the program, and
 //! shows at the end what the program's shows. While the user's terminal has another size than the program's, pictures follow each other.
+//! Without a screen (`--screen off`) there are no pictures: it is LIVE at any size, and what it skips is not made up for.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +19,7 @@ use tokio::net::UnixStream;
 use zerovisor_core::size::Size;
 
 use super::{BODY_MAX_BYTES, Garbled, ToFront, ToWatcher, next_frame};
+use crate::tty::{LEAVE, LEAVE_IN_PLACE};
 
 /// What the user's terminal may lag behind by, in bytes; past this it is behind, and gets a picture once it has caught up.
 const LAG_BYTES: usize = 1 << 20;
@@ -52,8 +54,19 @@ pub(in crate::watcher) struct Front {
     unsent: usize,
     course: Course,
     size: Size,
-    /// It has said, or was told, that it is over.
-    over: bool,
+    /// Whether there is a screen to make pictures of.
+    pictures: bool,
+    said: Said,
+}
+
+/// What the user has been told of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    /// They may leave, and the program stays.
+    Parted,
+    /// The process has ended.
+    Ended(Instant),
 }
 
 /// What the user does.
@@ -70,8 +83,8 @@ pub(in crate::watcher) enum Doing {
 }
 
 impl Front {
-    /// Takes over the watcher's end of the socket pair; the user's terminal has this size.
-    pub(in crate::watcher) fn new(socket: OwnedFd, size: Size) -> io::Result<Front> {
+    /// Takes over the watcher's end of the socket pair; the user's terminal has this size. `pictures`: whether the program's is kept.
+    pub(in crate::watcher) fn new(socket: OwnedFd, size: Size, pictures: bool) -> io::Result<Front> {
         let stream = std::os::unix::net::UnixStream::from(socket);
         stream.set_nonblocking(true)?;
         Ok(Front {
@@ -81,7 +94,8 @@ impl Front {
             unsent: 0,
             course: Course::Live,
             size,
-            over: false,
+            pictures,
+            said: Said::Nothing,
         })
     }
 
@@ -90,24 +104,29 @@ impl Front {
         self.size
     }
 
-    /// Waits until something can be done: what is typed is read if it may be, what is unsent is sent. Cancel-safe: it does nothing yet.
-    pub(in crate::watcher) async fn ready(&self, may_type: bool) {
-        let interest = match (may_type && !self.over, self.outbox.is_empty()) {
-            (true, true) => Interest::READABLE,
-            (true, false) => Interest::READABLE | Interest::WRITABLE,
-            (false, false) => Interest::WRITABLE,
-            (false, true) => return std::future::pending().await,
+    /// Waits until something can be done: what is typed is read if it may be, what is unsent is sent. True if it can be read, which one
+    /// that is gone always can: there is no more of it than the socket holds. Cancel-safe: it does nothing yet.
+    pub(in crate::watcher) async fn ready(&self, may_type: bool) -> bool {
+        // Urgent data, which no unix socket has, stands for the end of the other side alone.
+        let reading = match self.said {
+            Said::Nothing | Said::Parted => Some(if may_type { Interest::READABLE } else { Interest::PRIORITY }),
+            Said::Ended(_) => None,
+        };
+        let writing = (!self.outbox.is_empty()).then_some(Interest::WRITABLE);
+        let interest = match (reading, writing) {
+            (Some(reading), Some(writing)) => reading | writing,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => return std::future::pending().await,
         };
         // An error is told by the read.
-        let _told_later = self.stream.ready(interest).await;
+        self.stream.ready(interest).await.is_ok_and(|ready| reading.is_some() && (may_type || ready.is_read_closed()))
     }
 
-    /// Sends what goes, and reads what the user does. `may_type`: whether more may be typed now.
-    pub(in crate::watcher) fn turn(&mut self, may_type: bool) -> Vec<Doing> {
+    /// Sends what goes, and reads what the user does, if it may be read.
+    pub(in crate::watcher) fn turn(&mut self, may_read: bool) -> Vec<Doing> {
         self.flush();
         let mut doings = Vec::new();
-        if may_type && !self.over && self.read(&mut doings).is_err() {
-            self.over = true;
+        if may_read && self.read(&mut doings).is_err() {
             doings.push(Doing::Gone);
         }
         doings
@@ -139,6 +158,9 @@ impl Front {
 
     /// The program wrote this to its terminal, which has this size.
     pub(in crate::watcher) fn show(&mut self, bytes: &Bytes, terminal: Size, now: Instant) {
+        if self.said != Said::Nothing {
+            return;
+        }
         self.follow(terminal, now);
         match &mut self.course {
             Course::Live => {
@@ -168,7 +190,7 @@ impl Front {
     /// The program's terminal has this size now: whether it can be followed byte by byte.
     pub(in crate::watcher) fn follow(&mut self, terminal: Size, now: Instant) {
         let framed = matches!(self.course, Course::Frames { .. });
-        if terminal != self.size && !framed {
+        if terminal != self.size && !framed && self.pictures {
             self.course = Course::Frames { due: Some(now), last: None };
         } else if terminal == self.size && framed {
             self.course = Course::Behind;
@@ -178,32 +200,34 @@ impl Front {
     /// When the next frame is due.
     pub(in crate::watcher) fn deadline(&self) -> Option<Instant> {
         match self.course {
-            Course::Frames { due, .. } if self.outbox.is_empty() => due,
+            Course::Frames { due, .. } if self.outbox.is_empty() && self.said == Said::Nothing => due,
             Course::Live | Course::Behind | Course::Looking { .. } | Course::Frames { .. } => None,
         }
     }
 
-    /// Whether a picture is to be made now; true once for each. It is a frame over the one before if the second is true.
-    pub(in crate::watcher) fn wants_picture(&mut self, now: Instant) -> Option<bool> {
-        if !self.outbox.is_empty() || self.over {
-            return None;
+    /// Whether a picture is to be made now; true once for each.
+    pub(in crate::watcher) fn wants_picture(&mut self, now: Instant) -> bool {
+        if !self.outbox.is_empty() || self.said != Said::Nothing {
+            return false;
         }
         match &mut self.course {
             Course::Behind => {
                 self.course = Course::Looking { since: Vec::new(), bytes: 0 };
-                Some(false)
+                true
             }
             Course::Frames { due, last } if due.is_some_and(|due| now >= due) => {
-                let over = last.replace(now).is_some();
-                *due = None;
-                Some(over)
+                (*due, *last) = (None, Some(now));
+                true
             }
-            Course::Live | Course::Looking { .. } | Course::Frames { .. } => None,
+            Course::Live | Course::Looking { .. } | Course::Frames { .. } => false,
         }
     }
 
     /// The picture that was asked for.
     pub(in crate::watcher) fn on_picture(&mut self, picture: Bytes) {
+        if self.said != Said::Nothing {
+            return;
+        }
         self.push(&ToFront::Picture);
         self.push_output(picture);
         if let Course::Looking { since, bytes } = &mut self.course {
@@ -214,31 +238,58 @@ impl Front {
         self.flush();
     }
 
-    /// The run is over, and whoever was to make a picture of it with it.
-    pub(in crate::watcher) fn on_run_over(&mut self) {
-        if matches!(self.course, Course::Looking { .. }) {
-            self.on_picture(Bytes::new());
+    /// Another run begins. What the one before set up in the terminal is undone, and a picture of it does not come any more.
+    pub(in crate::watcher) fn on_another_run(&mut self, alternate: bool) {
+        if self.said != Said::Nothing {
+            return;
         }
+        if matches!(self.course, Course::Looking { .. }) {
+            self.course = Course::Behind;
+        }
+        self.push_output(Bytes::from_static(if alternate { LEAVE } else { LEAVE_IN_PLACE }));
+        self.flush();
     }
 
     /// There is nothing more to come: the status to end with, whether the alternate screen was left shown, and what else the user should
     /// know. Said once.
-    pub(in crate::watcher) fn end(&mut self, status: u8, alternate: bool, line: &str) {
-        if !std::mem::replace(&mut self.over, true) {
+    pub(in crate::watcher) fn end(&mut self, status: u8, alternate: bool, line: &str, now: Instant) {
+        if self.said == Said::Nothing {
+            self.said = Said::Ended(now);
             self.push(&ToFront::Ended { status, alternate, line: line.to_owned() });
             self.flush();
         }
     }
 
-    /// The user may leave.
+    /// The user may leave. Said once.
     pub(in crate::watcher) fn part(&mut self, alternate: bool, name: &str) {
-        self.push(&ToFront::Detached { alternate, name: name.to_owned() });
-        self.flush();
+        if self.said == Said::Nothing {
+            self.said = Said::Parted;
+            self.push(&ToFront::Detached { alternate, name: name.to_owned() });
+            self.flush();
+        }
+    }
+
+    /// Whether the user knows of the end: since when.
+    pub(in crate::watcher) fn ended_at(&self) -> Option<Instant> {
+        match self.said {
+            Said::Ended(at) => Some(at),
+            Said::Nothing | Said::Parted => None,
+        }
     }
 
     /// Whether all was sent.
     pub(in crate::watcher) fn is_sent(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// Whether the user's terminal was sent all there is to be seen.
+    pub(in crate::watcher) fn has_caught_up(&self) -> bool {
+        let current = match self.course {
+            Course::Live => true,
+            Course::Behind | Course::Looking { .. } => false,
+            Course::Frames { due, .. } => due.is_none(),
+        };
+        self.is_sent() && (current || self.said != Said::Nothing)
     }
 
     fn push(&mut self, news: &ToFront) {

@@ -10,7 +10,7 @@ use zerovisor_core::detach::DetachKeys;
 
 use super::{Garbled, ToFront, ToWatcher, next_frame};
 use crate::tty::{Console, ConsoleEvent, Ended, LEAVE, LEAVE_IN_PLACE, TYPED_MAX_BYTES, UserTerminal, notice};
-use crate::watcher::guard::{FrontSide, Outcome};
+use crate::watcher::guard::{FrontSide, OWN_FAILURE, Outcome};
 
 /// Shown and not yet written to the user's terminal, in bytes; then the watcher is not read, and skips.
 const UNSHOWN_BYTES: usize = 256 << 10;
@@ -71,7 +71,10 @@ pub fn run(front: &mut FrontSide, keys: DetachKeys) -> io::Result<u8> {
         }
         Over::Gone => {
             let status = front.wait_for_guard();
-            notice("zvwatch: the watcher died; nothing of it was left running");
+            // One that found this terminal too slow for its last words has ended in order.
+            if status == OWN_FAILURE {
+                notice("zvwatch: the watcher died; nothing of it was left running");
+            }
             Ok(status)
         }
     }
@@ -167,7 +170,10 @@ impl Outside {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(_) => return Err(Garbled),
         }
-        while let Some((what, body)) = next_frame(&mut self.inbox)? {
+        // What comes behind the end is not shown any more.
+        while self.over.is_none()
+            && let Some((what, body)) = next_frame(&mut self.inbox)?
+        {
             match ToFront::decode(what, body)? {
                 ToFront::Picture => self.console.begin_picture(),
                 ToFront::Output(bytes) => self.console.show(&bytes),

@@ -36,14 +36,14 @@ impl Session {
             }
         }
         let status = self.process.life().shell_status();
-        if self.front_by().is_some_and(|by| Instant::now() < by) || self.tell_front(status) {
+        let out_of_patience = self.interrupted >= GIVES_UP || self.patience().is_some_and(|end| Instant::now() >= end);
+        if self.tell_front(status, out_of_patience) {
             return None;
         }
         if self.removed {
             // Nobody wants the records of a process that was removed.
             return Some(status);
         }
-        let out_of_patience = self.interrupted >= GIVES_UP || self.patience().is_some_and(|end| Instant::now() >= end);
         if self.tee.as_ref().is_some_and(|tee| !tee.is_empty()) && self.interrupted < GIVES_UP {
             return None;
         }
@@ -63,23 +63,36 @@ impl Session {
     }
 
     /// Ends the user's console with the process, as soon as its end is recorded, or nobody is there to do it. True if that takes a while.
-    fn tell_front(&mut self, status: u8) -> bool {
-        let (recorded, endpoint) = (self.window.is_empty(), self.uplink.endpoint().to_string());
-        let (linked, alternate) = (self.uplink.is_linked(), self.viewers.alternate);
+    fn tell_front(&mut self, status: u8, out_of_patience: bool) -> bool {
+        let waits = self.front_by().is_some();
+        let (recorded, linked, endpoint) = (self.window.is_empty(), self.uplink.is_linked(), self.uplink.endpoint());
+        let alternate = self.viewers.alternate;
         let Some(front) = &mut self.viewers.front else { return false };
-        if recorded {
-            front.end(status, alternate, "");
-        } else if !linked {
-            let unrecorded = format!("zvwatch: no zerovisor at {endpoint}: its end and last output may go unrecorded");
-            front.end(status, alternate, &unrecorded);
+        if waits && front.ended_at().is_none() {
+            return true;
         }
-        !front.is_sent()
+        let now = Instant::now();
+        if recorded {
+            front.end(status, alternate, "", now);
+        } else if !linked || out_of_patience {
+            let why = if linked { "does not take" } else { "is not there to take" };
+            let line = format!("zvwatch: the zerovisor at {endpoint} {why} its end and last output: they may be lost");
+            front.end(status, alternate, &line, now);
+        }
+        if front.ended_at().is_some_and(|at| now >= at + FRONT_WAIT) {
+            self.viewers.front = None;
+        }
+        self.viewers.front.as_ref().is_some_and(|front| !front.is_sent())
     }
 
-    /// Until when the user's console is waited for, to take the last of the output; none: it has it.
+    /// Until when the user's console is waited for: to take what the program wrote last, and then the word that it has ended.
     pub(super) fn front_by(&self) -> Option<Instant> {
-        let front = self.viewers.front.as_ref().filter(|front| !front.is_sent())?;
-        self.left_at.filter(|_| !front.is_sent()).map(|at| at + FRONT_WAIT)
+        let front = self.viewers.front.as_ref()?;
+        match front.ended_at() {
+            Some(at) => (!front.is_sent()).then(|| at + FRONT_WAIT),
+            None if self.viewers.console_has_caught_up() => None,
+            None => self.left_at.map(|at| at + FRONT_WAIT).filter(|by| Instant::now() < *by),
+        }
     }
 
     /// When waiting for the last acknowledgement ends.

@@ -52,7 +52,7 @@ impl Session {
             Deed::Restart => Order::Restart,
             Deed::Signal(signal) => Order::Signal(signal),
             Deed::Input { eof } => return self.send_input(payload, eof),
-            Deed::Keys { keys } => return self.send_keys(payload, &keys),
+            Deed::Keys { keys } => return self.send_keys(&payload, &keys),
             Deed::Remove { force } => Order::Remove { force },
         };
         outcome(self.process.on_order(order))

@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use zerovisor_core::fact::{Cause, Fact};
+use zerovisor_core::fact::Fact;
 use zerovisor_core::keys::{Key, KeyCode};
-use zerovisor_core::lifecycle::Order;
 use zerovisor_core::signal::Signal;
 use zerovisor_core::size::Size;
 use zerovisor_core::viewers::{Attach, Denied};
@@ -13,7 +12,7 @@ use zerovisor_core::wire::{Outcome, ViewerAct, ViewerNews};
 
 use super::Session;
 use crate::watcher::front::inside::Doing;
-use crate::watcher::model::{Look, Seen};
+use crate::watcher::model::{Look, Model, Seen};
 use crate::watcher::say::say;
 use crate::watcher::viewers::{CONSOLE, parts};
 
@@ -39,7 +38,7 @@ impl Session {
             }
             ViewerAct::Read { ansi } => match self.unseen() {
                 Some(why) => self.tell(viewer, ViewerNews::Denied(why)).await,
-                None => self.look(viewer, Look::Text { ansi }),
+                None => self.look(viewer, Look::Text { ansi }).await,
             },
         }
     }
@@ -73,8 +72,8 @@ impl Session {
             return self.deny(viewer, &Denied::NotAttached(viewer)).await;
         }
         let look = self.viewers.look(viewer);
-        if self.process.terminal().is_some_and(|terminal| terminal.model.is_some()) {
-            self.look(viewer, look);
+        if self.model().is_some() {
+            self.look(viewer, look).await;
         } else if viewer == CONSOLE {
             self.on_seen_by_console(Bytes::new());
         } else {
@@ -83,10 +82,18 @@ impl Session {
         }
     }
 
-    fn look(&mut self, viewer: u64, look: Look) {
+    async fn look(&mut self, viewer: u64, look: Look) {
         let seq = self.last_seq();
-        if let Some(model) = self.process.terminal().and_then(|terminal| terminal.model.as_mut()) {
-            model.look(viewer, seq, look);
+        if self.model().is_some_and(|model| !model.look(viewer, seq, look)) {
+            self.tell(viewer, ViewerNews::Denied("too many look at once: ask again".into())).await;
+        }
+    }
+
+    /// The screen of the present run, or of the last one for as long as the console needs it.
+    fn model(&mut self) -> Option<&mut Model> {
+        match self.process.terminal() {
+            Some(terminal) => terminal.model.as_mut(),
+            None => self.viewers.fading.as_mut(),
         }
     }
 
@@ -146,7 +153,7 @@ impl Session {
     }
 
     async fn tell(&mut self, viewer: u64, news: ViewerNews) {
-        self.uplink.to_viewer(viewer, news, None, &mut self.window).await;
+        self.uplink.tell_viewer(viewer, news, None, &mut self.window).await;
     }
 
     /// After every event: what the screen answers and shows, and what was taken of what was typed.
@@ -156,7 +163,7 @@ impl Session {
             self.set_size(changed);
         }
         self.settle_front().await;
-        let Some(model) = self.process.terminal().and_then(|terminal| terminal.model.as_mut()) else {
+        let Some(model) = self.model() else {
             return self.tell_taken().await;
         };
         model.work();
@@ -177,7 +184,7 @@ impl Session {
             return self.on_seen_by_console(seen.bytes);
         }
         for (news, part) in parts(&seen) {
-            self.uplink.to_viewer(seen.viewer, news, Some(part), &mut self.window).await;
+            self.uplink.tell_viewer(seen.viewer, news, Some(part), &mut self.window).await;
         }
     }
 
@@ -195,46 +202,60 @@ impl Session {
         }
     }
 
-    /// The run is over, and what its terminal showed with it: those who came for it are told by the end of the run.
-    pub(super) fn on_run_over(&mut self) {
+    /// A run is over or has begun, or both.
+    pub(super) fn on_run_changed(&mut self) {
+        // Those who came for the last one are told by its end.
         for viewer in self.viewers.remote() {
-            self.viewers.forget(viewer);
+            let changed = self.viewers.forget(viewer);
+            self.set_size(changed);
         }
-        if let Some(front) = &mut self.viewers.front {
-            front.on_run_over();
+        let last = self.process.take_last_screen();
+        self.viewers.fading = last.filter(|_| self.viewers.front.is_some());
+        let (Some(run), Some(setup)) = (self.process.run_number(), self.process.setup()) else { return };
+        if setup.size != self.viewers.declared {
+            self.process.record(Fact::Resized { run, size: setup.size }, &mut self.window);
         }
+        if self.runs_shown {
+            self.viewers.on_another_run();
+        }
+        self.runs_shown = true;
     }
 
-    /// The user's console has something, or takes something.
-    pub(super) fn on_front(&mut self) {
-        let may_type = self.may_type();
-        let doings = self.viewers.front.as_mut().map(|front| front.turn(may_type)).unwrap_or_default();
+    /// The user's console takes something; `reads`: does something.
+    pub(super) fn on_front(&mut self, reads: bool) -> Option<u8> {
+        let doings = self.viewers.front.as_mut().map(|front| front.turn(reads)).unwrap_or_default();
         for doing in doings {
             match doing {
-                Doing::Typed(bytes) => {
-                    let changed = self.viewers.rules.typed(CONSOLE).ok().flatten();
-                    self.set_size(changed);
-                    if let Some(input) = self.process.input() {
-                        // Between two runs, what is typed goes nowhere.
-                        let _unwanted = input.offer(bytes, false);
-                    }
-                    self.write_input();
-                }
+                Doing::Typed(bytes) => self.on_console_typed(bytes),
                 Doing::Resized(size) => {
                     let changed = self.viewers.rules.resize(CONSOLE, size).ok().flatten();
                     self.set_size(changed);
                 }
                 Doing::Detach => self.part(),
-                Doing::Gone if self.viewers.rules.get(CONSOLE).is_some() => {
-                    self.viewers.front = None;
-                    let changed = self.viewers.forget(CONSOLE);
-                    self.set_size(changed);
-                    self.process.on_order(Order::Stop(Cause::Console(Signal::HUP)));
-                    self.interrupted += 1;
-                }
-                Doing::Gone => self.viewers.front = None,
+                Doing::Gone => return self.on_console_gone(),
             }
         }
+        None
+    }
+
+    fn on_console_typed(&mut self, bytes: Bytes) {
+        // One that has left, or was sent away, types no more.
+        let Ok(changed) = self.viewers.rules.typed(CONSOLE) else { return };
+        self.set_size(changed);
+        if let Some(input) = self.process.input() {
+            // Between two runs, what is typed goes nowhere.
+            let _unwanted = input.offer(bytes, false);
+        }
+        self.write_input();
+    }
+
+    /// The user's console went without having left, as a terminal does that is closed: as a hang-up, it ends the program.
+    fn on_console_gone(&mut self) -> Option<u8> {
+        self.viewers.front = None;
+        let stays = self.viewers.rules.get(CONSOLE).is_none();
+        let changed = self.viewers.forget(CONSOLE);
+        self.set_size(changed);
+        if stays || self.left_at.is_some() { None } else { self.interrupt(Signal::HUP) }
     }
 
     /// The user leaves, and the process stays as if it had been started with `-d`.
@@ -253,15 +274,15 @@ impl Session {
         let (now, terminal) = (Instant::now(), self.viewers.rules.size());
         let Some(front) = &mut self.viewers.front else { return };
         front.follow(terminal, now);
-        if front.wants_picture(now).is_some() {
+        if front.wants_picture(now) {
             self.show(CONSOLE).await;
         }
     }
 
     /// Types keys into the program as its terminal would send them.
-    pub(super) fn send_keys(&mut self, text: Bytes, keys: &[Key]) -> Outcome {
+    pub(super) fn send_keys(&mut self, text: &[u8], keys: &[Key]) -> Outcome {
         let has_terminal = self.process.setup().is_some();
-        let modes = self.process.terminal().and_then(|t| t.model.as_ref()).map(|m| m.key_modes()).unwrap_or_default();
+        let modes = self.process.terminal().and_then(|t| t.model.as_ref()).map(Model::key_modes).unwrap_or_default();
         let mut bytes = text.to_vec();
         for key in keys {
             // What Enter is on a terminal only its line discipline makes the end of a line.

@@ -1,6 +1,6 @@
 //! The family: what is passed on, and who kills what when one of it dies.
 
-use super::super::guard::{Control, OWN_FAILURE, Outcome, Role, WatcherSide, start as split};
+use super::super::guard::{Control, Family, OWN_FAILURE, Outcome, Role, WatcherSide, start as split};
 use super::*;
 use std::cell::Cell;
 use std::os::unix::process::parent_id;
@@ -10,7 +10,7 @@ const ESCAPING: &str =
     "trap '' TERM HUP INT; (setsid sh -c 'sleep MARK & echo ready; exec sleep MARK' &); echo ready; exec sleep MARK";
 
 /// What a story sees of a family that it started.
-struct Family {
+struct Started {
     /// The process the user would have started: guard, or front.
     pid: i32,
     stderr: PipeReader,
@@ -19,7 +19,7 @@ struct Family {
 }
 
 /// Starts a family in a process of its own; `watch` is the life of the watcher proper.
-fn family(detach: bool, watch: impl FnOnce(WatcherSide, PipeWriter) -> u8) -> Family {
+fn family(kind: Family, watch: impl FnOnce(WatcherSide, PipeWriter) -> u8) -> Started {
     let (stdout, write) = io::pipe().unwrap();
     let (stderr, complaints) = io::pipe().unwrap();
     let held = Cell::new(Some((write, complaints)));
@@ -29,21 +29,21 @@ fn family(detach: bool, watch: impl FnOnce(WatcherSide, PipeWriter) -> u8) -> Fa
         let (write, complaints) = held.take().unwrap();
         sys::replace_stdio(complaints.as_fd(), 2).unwrap();
         drop(complaints);
-        match split(detach).unwrap() {
+        match split(kind).unwrap() {
             // At once: the guard has closed what this story's values own, and they must not close it again.
             Role::Guard(guard) => sys::exit_now(guard.run()),
             Role::Watcher(side) => watch(side, write),
-            Role::Front(front) => {
+            Role::Front(mut front) => {
                 drop(write);
                 front.run()
             }
         }
     });
     drop(held.take());
-    Family { pid, stderr, stdout }
+    Started { pid, stderr, stdout }
 }
 
-impl Family {
+impl Started {
     fn ready(&mut self) -> i32 {
         let watcher = read_line(&mut self.stdout).trim().parse().unwrap();
         assert_eq!(read_line(&mut self.stdout) + &read_line(&mut self.stdout), "ready\nready\n");
@@ -76,7 +76,7 @@ fn stop(pid: i32, signal: Signal) {
 fn a_killed_watcher_leaves_nothing_and_the_guard_says_so() {
     isolated(|| {
         let mark = "1000.1101";
-        let mut family = family(false, |mut side, stdout| {
+        let mut family = family(Family::Foreground, |mut side, stdout| {
             run_escaping(&mut side, stdout, mark);
             control(&side);
             0
@@ -96,7 +96,7 @@ fn a_killed_watcher_leaves_nothing_and_the_guard_says_so() {
 fn a_killed_guard_is_noticed_by_the_watcher_which_kills_its_tree() {
     isolated(|| {
         let mark = "1000.1102";
-        let mut family = family(false, |mut side, stdout| {
+        let mut family = family(Family::Foreground, |mut side, stdout| {
             run_escaping(&mut side, stdout, mark);
             assert_eq!(control(&side), Control::GuardDead);
             side.tree.kill_until_empty(Instant::now() + Duration::from_secs(20), |_| {}).unwrap();
@@ -114,7 +114,7 @@ fn a_killed_guard_is_noticed_by_the_watcher_which_kills_its_tree() {
 fn when_guard_and_watcher_are_killed_at_once_the_main_process_dies() {
     isolated(|| {
         let (mut pids, pids_write) = io::pipe().unwrap();
-        let family = family(false, move |mut side, stdout| {
+        let family = family(Family::Foreground, move |mut side, stdout| {
             let child = launch_onto(&program(&["sleep", "1000"]), stdout);
             side.tree.set_main(child.pid);
             say(&pids_write, &format!("{}\n", Pid::this()));
@@ -134,7 +134,7 @@ fn when_guard_and_watcher_are_killed_at_once_the_main_process_dies() {
 #[test]
 fn the_watchers_exit_status_is_the_familys() {
     isolated(|| {
-        let family = family(false, |_, _| 42);
+        let family = family(Family::Foreground, |_, _| 42);
         assert_eq!(ended(family.pid), Ended::Exited(42));
         assert_eq!(read_all(family.stderr), "");
     });
@@ -143,7 +143,7 @@ fn the_watchers_exit_status_is_the_familys() {
 #[test]
 fn what_a_watcher_leaves_behind_at_its_exit_is_killed_too() {
     isolated(|| {
-        let mut family = family(false, |mut side, stdout| {
+        let mut family = family(Family::Foreground, |mut side, stdout| {
             run_escaping(&mut side, stdout, "1000.1103");
             control(&side);
             7
@@ -159,7 +159,7 @@ fn what_a_watcher_leaves_behind_at_its_exit_is_killed_too() {
 fn a_signal_counts_once_even_if_it_reaches_the_whole_group() {
     isolated(|| {
         let group = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGTERM];
-        let mut family = family(false, |side, stdout| {
+        let mut family = family(Family::Foreground, |side, stdout| {
             say(&stdout, "up\n");
             let heard: Vec<_> = group.iter().map(|_| control(&side)).collect();
             say(&stdout, &format!("{heard:?}\n"));
@@ -182,7 +182,7 @@ fn a_signal_counts_once_even_if_it_reaches_the_whole_group() {
 fn hang_ups_that_nohup_had_ignored_stay_ignored() {
     isolated(|| {
         sys::ignore(libc::SIGHUP).unwrap();
-        let mut family = family(false, |side, stdout| {
+        let mut family = family(Family::Foreground, |side, stdout| {
             say(&stdout, "up\n");
             assert_eq!(control(&side), Control::Signal(libc::SIGTERM));
             0
@@ -197,7 +197,7 @@ fn hang_ups_that_nohup_had_ignored_stay_ignored() {
 #[test]
 fn the_guard_reaps_orphans_that_come_to_it_and_guards_on() {
     isolated(|| {
-        let mut family = family(false, |side, stdout| {
+        let mut family = family(Family::Foreground, |side, stdout| {
             // Lost to the watcher once it is no subreaper: the guard inherits it.
             nix::sys::prctl::set_child_subreaper(false).unwrap();
             let child = launch_onto(&sh("(sh -c 'echo $$; exit 0' &)"), stdout);
@@ -218,7 +218,7 @@ fn the_guard_reaps_orphans_that_come_to_it_and_guards_on() {
 fn a_detached_start_returns_when_the_child_runs_and_holds_nothing_of_the_users() {
     isolated(|| {
         let (mut facts, facts_write) = io::pipe().unwrap();
-        let family = family(true, move |mut side, stdout| {
+        let family = family(Family::Detached, move |mut side, stdout| {
             assert!(side.has_front());
             drop(stdout);
             let session = nix::unistd::getsid(None).unwrap();
@@ -241,7 +241,7 @@ fn a_detached_start_returns_when_the_child_runs_and_holds_nothing_of_the_users()
 #[test]
 fn a_detached_start_that_fails_is_told_with_its_code() {
     isolated(|| {
-        let family = family(true, |mut side, _| {
+        let family = family(Family::Detached, |mut side, _| {
             side.failed(127, "cannot run \"x\": not found").unwrap();
             127
         });
@@ -253,7 +253,7 @@ fn a_detached_start_that_fails_is_told_with_its_code() {
 #[test]
 fn a_detached_watcher_that_dies_before_it_reported_is_a_failure() {
     isolated(|| {
-        let family = family(true, |_, _| {
+        let family = family(Family::Detached, |_, _| {
             kill(Pid::this(), Signal::SIGKILL).unwrap();
             0
         });
@@ -266,8 +266,8 @@ fn a_detached_watcher_that_dies_before_it_reported_is_a_failure() {
 fn a_detached_failure_can_be_waited_for_without_being_told() {
     isolated(|| {
         let (mut told, tell) = io::pipe().unwrap();
-        let pid = fork(|| match split(true).unwrap() {
-            Role::Front(front) => {
+        let pid = fork(|| match split(Family::Detached).unwrap() {
+            Role::Front(mut front) => {
                 say(&tell, &format!("{:?}\n", front.wait()));
                 0
             }

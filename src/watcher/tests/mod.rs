@@ -8,6 +8,7 @@ mod sampled;
 mod spawn;
 mod story;
 mod tree;
+mod zerovisor;
 
 use super::pipes::{self, Ends, Stdin};
 use super::spawn::{Child, Program, SpawnError, Stdio, Surroundings, prepare, spawn as start};

@@ -1,6 +1,7 @@
 //! What samples say of what a run really uses, beside what the kernel says of the same processes.
 
-use super::story::{Heard, Session, Zerovisor, children_of, sh_words, stop, tell};
+use super::story::{children_of, sh_words, stop};
+use super::zerovisor::{Heard, Session, Zerovisor, tell};
 use super::*;
 use zerovisor_core::record::Kind;
 use zerovisor_core::stats::Sample;
@@ -106,7 +107,7 @@ fn without_an_interval_there_are_heartbeats_and_no_samples() {
             match zerovisor.take(&mut session, 1 << 20).await.expect("the link lives") {
                 Heard::Sample(sample) => panic!("{sample:?}"),
                 Heard::Other => beats += 1,
-                Heard::Fact(_) | Heard::Output | Heard::Obeyed(_) | Heard::Goodbye => {}
+                Heard::News(..) | Heard::Fact(_) | Heard::Output | Heard::Obeyed(_) | Heard::Goodbye => {}
             }
         }
         end(zvwatch.pid);
