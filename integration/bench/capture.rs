@@ -27,7 +27,7 @@ pub(crate) fn kid(arguments: &[String]) -> ExitCode {
 
 /// What the kid writes over and over: lines of 100 bytes.
 fn block(mode: &str) -> Vec<u8> {
-    let size = if mode == "lines" { 100 } else { 64 << 10 };
+    let size: usize = if mode == "lines" { 100 } else { 64 << 10 };
     (0..size).map(|at| if at % 100 == 99 { b'\n' } else { b'a' + (at % 26) as u8 }).collect()
 }
 

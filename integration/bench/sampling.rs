@@ -46,7 +46,9 @@ pub(crate) fn measure() {
         row("zerovisor, --stats-interval 1s", "cpu ms/s", vec![sampled.node / 1e3]);
         row("zerovisor, --stats-interval 0", "cpu ms/s", vec![silent.node / 1e3]);
         held("a watcher, mean", "cpu µs/s", vec![mean(&sampled)], Budget::AtMost(60.0));
-        row("the sampling in it, by difference", "cpu µs/s", vec![mean(&sampled) - mean(&silent)]);
+        // The sample takes the place of the ping: this is what measuring adds to being there.
+        let added = vec![mean(&sampled) - mean(&silent)];
+        held("the sampling in it, by difference", "cpu µs/s", added, Budget::AtMost(60.0));
         row("a watcher, --stats-interval 1s", "wake-ups/s", sampled.wakeups);
         row("a watcher, --stats-interval 0", "wake-ups/s", silent.wakeups);
     }

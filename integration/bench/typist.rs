@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -28,7 +28,8 @@ pub(crate) fn terminal() -> (File, OwnedFd) {
 
 /// Starts a command on a terminal, which becomes its controlling one and is closed here.
 pub(crate) fn start_on(slave: OwnedFd, command: &Command) -> Child {
-    let end = || Stdio::from(slave.try_clone().expect("the terminal can be duplicated"));
+    let another = || slave.try_clone().expect("the terminal can be duplicated");
+    let (stdout, stderr) = (another(), another());
     // setsid(1) opens the session and takes the terminal, then becomes the command.
     let mut seated = Command::new("setsid");
     seated.arg("--ctty").arg(command.get_program()).args(command.get_args());
@@ -36,7 +37,7 @@ pub(crate) fn start_on(slave: OwnedFd, command: &Command) -> Child {
         seated.current_dir(dir);
     }
     seated.env("TERM", "xterm-256color").env_remove("TMUX");
-    seated.stdin(end()).stdout(end()).stderr(end()).spawn().expect("the program starts")
+    seated.stdin(slave).stdout(stdout).stderr(stderr).spawn().expect("the program starts")
 }
 
 pub(crate) struct Typist {
