@@ -16,8 +16,15 @@ use console::Report;
 use image::Image;
 use machine::Machine;
 
-/// What runs inside: test programs, by their crate, and what their tests' names contain; all tests, where nothing is named.
-const TOLD_INSIDE: [(&str, &[&str]); 2] = [("zerovisor_cgroup", &[]), ("integration", &["on_any_rung", "death::"])];
+/// What runs inside: test programs, by their crate, what their tests' names contain (all tests, where nothing is named), and what they run in.
+const TOLD_INSIDE: [(&str, &[&str], &str); 2] =
+    [("zerovisor_cgroup", &[], ""), ("integration", &["on_any_rung", "death::"], SCOPES)];
+/// Makes room for a cgroup apart for each zvwatch: the tests move to a leaf beside those.
+const SCOPES: &str = "\
+export ZV_TEST_SCOPES=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)
+mkdir $ZV_TEST_SCOPES/tests && echo 0 > $ZV_TEST_SCOPES/tests/cgroup.procs
+echo '+cpu +memory +pids +io' > $ZV_TEST_SCOPES/cgroup.subtree_control
+";
 
 /// For all that runs inside, on a processor some ten times slower than ours and busy with other tests.
 const TESTS_WITHIN: Duration = Duration::from_secs(600);
@@ -40,11 +47,11 @@ fn what_needs_cgroup_v2_holds_where_it_is() {
     let built = built::all();
     let mut image = Image::bootable();
     image.built(&built.iter().filter(|built| !built.is_test).map(|built| built.path.clone()).collect::<Vec<_>>());
-    for (crate_name, names) in TOLD_INSIDE {
+    for (crate_name, names, before) in TOLD_INSIDE {
         let test = built.iter().find(|built| built.is_test && built.crate_name == crate_name);
         let path = &test.unwrap_or_else(|| panic!("no tests of {crate_name}")).path;
         image.built(std::slice::from_ref(path));
-        image.run(crate_name, &command(path, names));
+        image.run(crate_name, &(before.to_owned() + &command(path, names)));
     }
     let reports = machine.boot(image, TESTS_WITHIN).unwrap_or_else(|why| panic!("{why}"));
     for report in &reports {

@@ -15,6 +15,11 @@ use super::procs::{kill_members, members};
 use super::run::{Ended, Program};
 use super::wait::{SOON, until};
 
+/// Where each zvwatch gets a cgroup apart, as `systemd-run --scope -p Delegate=yes` gives it; none: it shares that of the tests.
+const SCOPES: &str = "ZV_TEST_SCOPES";
+/// Becomes the command behind the first argument, in a new cgroup below that.
+const IN_A_SCOPE: &str = r#"mkdir "$1/scope-$$" && echo 0 > "$1/scope-$$/cgroup.procs" && shift && exec "$@""#;
+
 /// A directory of its own, and what runs in it.
 pub(crate) struct Farm {
     dir: TempDir,
@@ -86,7 +91,15 @@ impl Farm {
     // --- watchers
 
     pub(crate) fn watch_command(&self, args: &[&str]) -> Command {
-        let mut command = Program::command(env!("CARGO_BIN_EXE_zvwatch"), self.dir());
+        let zvwatch = env!("CARGO_BIN_EXE_zvwatch");
+        let mut command = match std::env::var_os(SCOPES) {
+            Some(scopes) => {
+                let mut command = Program::command("sh", self.dir());
+                command.args(["-c", IN_A_SCOPE, "sh"]).arg(scopes).arg(zvwatch);
+                command
+            }
+            None => Program::command(zvwatch, self.dir()),
+        };
         command.args(args);
         command
     }

@@ -56,7 +56,8 @@ pub struct Usage {
     pub output_bytes: u64,
     /// Bytes of input given to it.
     pub input_bytes: u64,
-    /// The most memory its tree had at any time, in bytes, by its cgroup; without one the most that was sampled.
+    /// The most memory its tree had at any time, in bytes, by its cgroup; without one the most that was sampled or that
+    /// one of its processes had.
     pub memory_peak_bytes: Option<u64>,
     /// Read from block devices, in bytes, by its cgroup.
     pub read_bytes: Option<u64>,

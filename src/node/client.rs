@@ -21,7 +21,7 @@ pub(super) use answers::{Answers, Place, Stop};
 pub(super) use chosen::one;
 
 use super::session::{Node, SessionError, send};
-use super::viewers::{self, Viewer, WindowExceeded};
+use super::viewers::{self, TypingViolation, Viewer};
 use super::{events, logs};
 use crate::PROGRAM_VERSION;
 use crate::net::{Frames, HEARTBEAT, Heartbeat, Link};
@@ -117,7 +117,7 @@ impl Client {
                 let typed = self
                     .viewer(request)
                     .map_or(Ok(()), |viewer| viewer.typed(frames.payload.as_deref().unwrap_or_default()));
-                typed.map_err(|wrong: WindowExceeded| SessionError::Violation(wrong.to_string()))?;
+                typed.map_err(|wrong: TypingViolation| SessionError::Violation(wrong.to_string()))?;
                 Ok(None)
             }
             ToNode::Resized { request, size } => {

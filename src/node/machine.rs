@@ -134,11 +134,15 @@ mod tests {
     #[tokio::test]
     async fn a_second_question_has_its_figure_at_once() {
         let machine = Machine::default();
-        let first = machine.used().await;
-        let begun = Instant::now();
-        let second = machine.used().await;
-        // Within the same tenth it is the same figure, behind it one by the difference.
-        assert!(second.cpu_percent.is_some() && begun.elapsed() < LOOK_OLD, "{first:?} {second:?}");
+        machine.used().await;
+        // On a machine busy with other tests one of a few is quick enough to prove that it did not pause.
+        let mut quick = false;
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let again = machine.used().await;
+            quick |= again.cpu_percent.is_some() && begun.elapsed() < LOOKS_APART;
+        }
+        assert!(quick, "each of them made two looks");
     }
 
     #[test]

@@ -1,19 +1,12 @@
-//! Where runs are put: this process's cgroup is found and made on a thread of its own, while the zerovisor is being dialled.
+//! Where runs are put: this process's cgroup, and what dead watchers left beside it.
 //!
-//! ```text
-//!   session --start--> thread: find the site, enable, make group and first leaf --placed--> session
-//!                        |                                                                     |
-//!                        +<------------------------- sweep, once the run lives ----------------+
-//! ```
+//! It is made before the zerovisor is dialled. Making it beside the dialling was tried and gained nothing on two CPUs.
 //! Finding reads the members of our own cgroup in every hierarchy, 0.8 ms on a small v1 machine; group and leaf take 0.2 ms each.
 
-use std::io;
 use std::os::unix::process::parent_id;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use zerovisor_cgroup::{self as cgroup, CgroupError, Group, Leaf, Owner, ProcessCgroup, Refusal, Resource, Site};
 use zerovisor_core::id::Id;
 use zerovisor_core::limits::{CgroupMode, Limits};
@@ -25,8 +18,9 @@ use crate::host;
 
 /// How long after the start the cgroups of dead watchers are looked for: not while the child is being started.
 const SWEEP_AFTER: Duration = Duration::from_millis(100);
-/// The stack of the thread, in bytes: it walks directories and reads small files.
-const STACK_BYTES: usize = 128 << 10;
+/// The stack of a thread that ends soon, in bytes. glibc keeps up to 40 MiB of the stacks of ended threads, so that a larger one is
+/// given back; what is not touched is no memory.
+const STACK_BYTES: usize = 64 << 20;
 
 /// For which process a cgroup is wanted, and how much.
 #[derive(Clone, Debug)]
@@ -64,15 +58,6 @@ pub(super) enum NotPlaced {
         /// Why.
         source: CgroupError,
     },
-    /// The thread died.
-    #[error("cannot start: the cgroup was not made in time; try again, or with --cgroup off")]
-    Abandoned,
-}
-
-/// The thread while it works.
-#[derive(Debug)]
-pub(super) struct Placing {
-    placed: oneshot::Receiver<Result<Placed, NotPlaced>>,
 }
 
 /// The cgroup of this process, or why there is none.
@@ -89,55 +74,36 @@ pub(super) struct Placed {
     sweep: Option<Sweep>,
 }
 
-/// The thread as it waits for the word to sweep. Without one it ends with this value.
+/// What is left of dead watchers is looked for once.
 #[derive(Debug)]
 struct Sweep {
-    word: mpsc::Sender<()>,
+    site: Site,
+    pid_namespace: u64,
+    /// None until the runs begin.
     at: Option<Instant>,
 }
 
-impl Placing {
-    /// Begins. Without `--cgroup off` that takes a thread.
-    pub(super) fn start(wanted: Wanted) -> io::Result<Placing> {
-        let (told, placed) = oneshot::channel();
-        if wanted.mode == CgroupMode::Off {
-            // Taken below, by the one who has the receiver.
-            let _taken = told.send(Ok(Placed::nowhere("--cgroup off".to_owned(), true)));
-            return Ok(Placing { placed });
-        }
-        let work = move || {
-            let mut site = Site::find();
-            let (word, asked) = mpsc::channel();
-            let placed = place(&mut site, &wanted).map(|placed| placed.with_sweep(word));
-            let there = told.send(placed).is_ok();
-            if there && asked.recv().is_ok() {
-                // What could not be removed, the next start tries again.
-                let _swept =
-                    site.sweep(wanted.owner.pid_namespace, |owner| host::may_live(owner.pid, owner.start_ticks));
-            }
-        };
-        thread::Builder::new().name("zv-cgroup".to_owned()).stack_size(STACK_BYTES).spawn(work)?;
-        Ok(Placing { placed })
+/// Finds where runs can be put and makes the cgroup, with a leaf for a run that follows at once.
+///
+/// # Errors
+/// Nothing may be started.
+pub(super) fn place(wanted: &Wanted) -> Result<Placed, NotPlaced> {
+    if wanted.mode == CgroupMode::Off {
+        return Ok(Placed::nowhere("--cgroup off".to_owned(), true));
     }
-
-    /// Waits for the end of it.
-    pub(super) async fn placed(self) -> Result<Placed, NotPlaced> {
-        self.placed.await.unwrap_or(Err(NotPlaced::Abandoned))
-    }
-}
-
-fn place(site: &mut Site, wanted: &Wanted) -> Result<Placed, NotPlaced> {
+    let mut site = Site::find();
     site.enable(&family(wanted.has_front));
     for resource in limited(&wanted.limits) {
         site.holds(resource)?;
     }
     let limits = limits(&wanted.limits);
     let optional = wanted.mode == CgroupMode::Auto && wanted.limits.is_empty();
-    let made = make(site, wanted, &limits);
+    let made = make(&site, wanted, &limits);
     match made {
         Ok((group, first)) => {
-            let placement = Placement { rung: rung(site.rung()), why: why(site) };
-            Ok(Placed { placement, group: Some(group), first, limits, optional, sweep: None })
+            let placement = Placement { rung: rung(site.rung()), why: why(&site) };
+            let sweep = Some(Sweep { site, pid_namespace: wanted.owner.pid_namespace, at: None });
+            Ok(Placed { placement, group: Some(group), first, limits, optional, sweep })
         }
         Err(error) if optional => Ok(Placed::nowhere(error.to_string(), optional)),
         Err(error) if wanted.mode == CgroupMode::Require => Err(NotPlaced::Required(error)),
@@ -203,10 +169,6 @@ impl Placed {
         Placed { placement, group: None, first: None, limits: cgroup::Limits::default(), optional, sweep: None }
     }
 
-    fn with_sweep(self, word: mpsc::Sender<()>) -> Placed {
-        Placed { sweep: Some(Sweep { word, at: None }), ..self }
-    }
-
     /// What the guard needs to clean up after us.
     pub(super) fn remains(&self) -> Option<String> {
         self.group.as_ref().map(|group| group.remains().to_text())
@@ -247,9 +209,8 @@ impl Placed {
 
     /// A deadline may have passed.
     pub(super) fn on_timer(&mut self, now: Instant) {
-        if let Some(Sweep { word, .. }) = self.sweep.take_if(|sweep| sweep.at.is_some_and(|at| now >= at)) {
-            // A thread that could not wait sweeps nothing.
-            let _gone = word.send(());
+        if let Some(sweep) = self.sweep.take_if(|sweep| sweep.at.is_some_and(|at| now >= at)) {
+            sweep.sweep();
         }
     }
 
@@ -259,5 +220,19 @@ impl Placed {
             // Something lives in it still: the guard kills that and tries again.
             let _left_to_the_guard = group.remove();
         }
+    }
+}
+
+impl Sweep {
+    /// On a thread, since it blocks, and since what it frees goes back with the thread: with 100 neighbours the look alone left 60 KiB
+    /// of this one's heap in pieces.
+    fn sweep(self) {
+        let work = move || {
+            let alive = |owner: Owner| host::may_live(owner.pid, owner.start_ticks);
+            // What cannot be removed, the next start tries again.
+            let _swept = self.site.sweep(self.pid_namespace, alive);
+        };
+        // Without threads to be had the next start sweeps.
+        let _later = thread::Builder::new().name("zv-sweep".to_owned()).stack_size(STACK_BYTES).spawn(work);
     }
 }

@@ -37,7 +37,7 @@ use super::console::{Tee, Typed};
 use super::front::inside::Front;
 use super::guard::WatcherSide;
 use super::input::Input;
-use super::placement::{Placing, Wanted};
+use super::placement::{self, NotPlaced, Placed, Wanted};
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
 use super::streams::Setup;
@@ -80,8 +80,6 @@ enum Event {
 /// Everything of one watcher.
 struct Session {
     process: Process,
-    /// Until it is known where runs are put.
-    placing: Option<Placing>,
     window: Window,
     uplink: Uplink,
     id: Id,
@@ -113,14 +111,17 @@ struct Session {
 /// # Errors
 /// Something the watcher itself needs could not be had; nothing was started.
 pub async fn run(settings: Settings, side: WatcherSide) -> io::Result<u8> {
-    let mut session = Session::new(settings, side)?;
-    let status = session.live().await;
+    let (mut session, placed) = Session::new(settings, side)?;
+    let status = match session.place(placed) {
+        Some(status) => status,
+        None => session.live().await,
+    };
     session.process.leave();
     Ok(status)
 }
 
 impl Session {
-    fn new(settings: Settings, mut side: WatcherSide) -> io::Result<Session> {
+    fn new(settings: Settings, mut side: WatcherSide) -> io::Result<(Session, Result<Placed, NotPlaced>)> {
         let Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every } =
             settings;
         sys::one_heap();
@@ -136,7 +137,7 @@ impl Session {
         }
         let (detached, created_at) = (spec.detached, clock::timestamp());
         let host = Host::here().proof_of(pid.cast_signed());
-        let placing = Placing::start(Wanted {
+        let placed = placement::place(&Wanted {
             name: spec.name.to_string(),
             id,
             owner: host.clone(),
@@ -144,7 +145,7 @@ impl Session {
             has_front: side.has_front(),
             mode: spec.cgroup,
             limits: spec.limits,
-        })?;
+        });
         let hello = WatcherHello {
             id,
             secret: clock::random()?,
@@ -154,13 +155,12 @@ impl Session {
             first_seq: 1,
             next_seq: 1,
             state: life.state(),
-            // Known before it is sent.
+            // Put in before it is sent.
             placement: Placement { rung: Rung::None, why: String::new() },
             spec,
         };
-        Ok(Session {
+        let session = Session {
             process: Process::new(life, side, Command { argv, env, cwd, terminal }, stats_every),
-            placing: Some(placing),
             window: Window::default(),
             uplink: Uplink::new(endpoint, hello, seed),
             id,
@@ -179,7 +179,8 @@ impl Session {
             guard_died: false,
             full_since: None,
             left_at: None,
-        })
+        };
+        Ok((session, placed))
     }
 
     async fn live(&mut self) -> u8 {
@@ -272,9 +273,6 @@ impl Session {
             Event::Front(reads) => return self.on_front(reads),
             Event::Members => self.process.look_again(Instant::now()),
             Event::Uplink(arrival) => {
-                if let Some(status) = self.placed().await {
-                    return Some(status);
-                }
                 let state = self.process.life().state();
                 let word = self.uplink.on_arrival(arrival, &mut self.window, state).await;
                 return self.on_word(word?).await;

@@ -25,4 +25,4 @@ mod viewer;
 pub(super) use attach::attach;
 pub(super) use relay::{Relay, Seat};
 pub(super) use screen::screen;
-pub(super) use viewer::{Viewer, WindowExceeded};
+pub(super) use viewer::{TypingViolation, Viewer};

@@ -22,7 +22,7 @@ const UNTAKEN_BYTES: u64 = PICTURE_PART_BYTES as u64;
 
 /// A client that types without regard to its window, or without the right to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::node) enum WindowExceeded {
+pub(in crate::node) enum TypingViolation {
     /// It does not wait.
     #[error("a viewer typed beyond its window of {TYPED_WINDOW_BYTES} bytes")]
     Bytes,
@@ -98,14 +98,14 @@ impl Viewer {
     ///
     /// # Errors
     /// It must not, or not yet.
-    pub(in crate::node) fn typed(&self, payload: &[u8]) -> Result<(), WindowExceeded> {
+    pub(in crate::node) fn typed(&self, payload: &[u8]) -> Result<(), TypingViolation> {
         if self.read_only {
-            return Err(WindowExceeded::ReadOnly);
+            return Err(TypingViolation::ReadOnly);
         }
         let mut state = self.state();
         state.typed_bytes = state.typed_bytes.saturating_add(payload.len() as u64);
         if state.typed_bytes.saturating_sub(state.took_bytes) > TYPED_WINDOW_BYTES {
-            return Err(WindowExceeded::Bytes);
+            return Err(TypingViolation::Bytes);
         }
         if !payload.is_empty() {
             self.act(&mut state, ViewerAct::Type, payload);

@@ -2,12 +2,12 @@
 
 use super::Session;
 use crate::watcher::guard::OWN_FAILURE;
+use crate::watcher::placement::{NotPlaced, Placed};
 
 impl Session {
-    /// Takes in where runs are put, once; the exit status if none may begin.
-    pub(super) async fn placed(&mut self) -> Option<u8> {
-        let placing = self.placing.take()?;
-        match placing.placed().await {
+    /// Takes in where runs are put; the exit status if none may begin.
+    pub(super) fn place(&mut self, placed: Result<Placed, NotPlaced>) -> Option<u8> {
+        match placed {
             Ok(placed) => {
                 self.uplink.set_placement(placed.placement.clone());
                 self.process.place(placed);
