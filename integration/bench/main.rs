@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench budgets [-- PART...]`, parts: capture start spawn restart memory idle ps sampling crowd relayed echo redraw
 //! terminals. Knobs: `RUNS` (5), `MIB` (512: what a capture writes), `PTY_MIB` (32: what is written to a terminal), `MANY` (100: watchers
-//! in the memory part), `CROWD` (1000: processes of `ps` and sampling), `KEYS` (600 typed at each client).
+//! in the memory part), `CROWD` (1000: processes of `ps` and sampling), `KEYS` (typed at each client: 600,
+//! and 5000 where only the zerovisor is between).
 //!
 //! Prints `what unit min median max`, and the budget where there is one, which the median is held to; ratios are formed run by run.
 //! tmux, dtach and script are measured beside ours in the same run: Debian has them, `scripts/tools bench` installs them, and those that
