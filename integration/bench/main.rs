@@ -1,7 +1,7 @@
 //! The budgets, measured on real binaries: each figure beside what it is held against, in one run.
 //!
 //! `cargo bench --bench budgets [-- PART...]`, parts: capture start spawn restart memory idle ps sampling crowd relayed echo redraw
-//! terminals. Knobs: `RUNS` (5), `MIB` (512: what a capture writes), `PTY_MIB` (32: what is written to a terminal), `MANY` (100: watchers
+//! terminals. Knobs: `RUNS` (5), `MIB` (512: what a capture writes), `PTY_MIB` (64: what is written to a terminal), `MANY` (100: watchers
 //! in the memory part), `CROWD` (1000: processes of `ps` and sampling), `KEYS` (typed at each client: 600,
 //! and 5000 where only the zerovisor is between).
 //!

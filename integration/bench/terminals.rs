@@ -98,7 +98,7 @@ fn size(path: &Path) -> u64 {
 }
 
 pub(crate) fn measure() {
-    let bytes = knob("PTY_MIB", 32) << 20;
+    let bytes = knob("PTY_MIB", 64) << 20;
     let readers: Vec<&Reader> =
         READERS.iter().filter(|reader| reader.needs.is_none_or(|it| installed(it, "capture"))).collect();
     for (mode, what) in [("blocks", "64 KiB writes"), ("lines", "100-byte writes")] {
