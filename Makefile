@@ -44,6 +44,7 @@ install: build
 	done
 
 bench:
+	scripts/tools bench
 	$(CARGO) bench --workspace --locked
 
 clean:

@@ -1,110 +1,83 @@
-//! Key to echo: what the zerovisor adds to a key that is typed and a program that repeats it.
-//!
-//! Watcher and client are peers written by hand that block in read(2), so the figure is that of the zerovisor, its two links and the
-//! kernel's wake-ups, four context switches and more. A ping on one link is the floor for half of it.
+//! From a key to its echo: the same program, a raw `cat`, in a bare pty and behind whoever else can hold its terminal.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use zerovisor_core::fact::Fact;
-use zerovisor_core::id::Id;
-use zerovisor_core::record::{Head, Kind};
-use zerovisor_core::size::Size;
-use zerovisor_core::units::Timestamp;
-use zerovisor_core::wire::{self, Answer, Ask, AttachAsk, Request, Role, ToNode, ToPeer, View, ViewerAct, ViewerNews};
+use super::rig::{Budget, head, held, installed, knob, ratios, row, runs};
+use super::sessions::{Kind, Session};
+use super::typist::Typist;
 
-use crate::peer::{Door, Peer, hello, watcher_hello};
-use crate::rig::{Rig, head, knob, row, runs};
+/// Keys that no escape sequence of a client contains, so that one that appears is an echo. Their number and that of a line's share no
+/// divisor, so that no cell is written with what it shows already.
+const KEYS: &[u8] = b"&*+^_|,";
+/// After so many the cursor goes back to the line's beginning.
+const LINE: usize = 60;
+/// Typed before it counts.
+const WARM_UP: usize = 20;
+/// How fast nobody types: enough for every process to have gone to sleep again.
+const PAUSE: Duration = Duration::from_millis(3);
+/// A silence this long after a return means that all of its echo has come.
+const QUIET: Duration = Duration::from_millis(20);
 
-/// Keys typed in one run, each a byte: together within the window of a viewer.
-const KEYS: usize = 5000;
+/// `cat` on a terminal that neither echoes nor waits for lines: it is the program that echoes, as an editor does.
+const CAT: &str = "stty raw -echo && echo $$ > pid.new && mv pid.new pid && exec cat";
+
+const PEERS: [Kind; 5] = [Kind::Bare, Kind::Dtach, Kind::Tmux, Kind::Attach, Kind::Front];
+
+struct Latency {
+    p50: f64,
+    p99: f64,
+}
+
+fn latency(typist: &mut Typist, keys: usize, pause: Duration) -> Latency {
+    let mut micros: Vec<f64> = (0..WARM_UP + keys).map(|at| one(typist, at, pause)).skip(WARM_UP).collect();
+    micros.sort_by(f64::total_cmp);
+    Latency { p50: micros[keys / 2], p99: micros[keys * 99 / 100] }
+}
+
+fn one(typist: &mut Typist, at: usize, pause: Duration) -> f64 {
+    if at % LINE == LINE - 1 {
+        typist.type_key(b'\r');
+        typist.drain(QUIET);
+    }
+    std::thread::sleep(pause);
+    typist.echo(KEYS[at % KEYS.len()]).as_secs_f64() * 1e6
+}
+
+/// One user in front of one session: with pauses, then as fast as echoes come.
+fn visit(kind: Kind, keys: usize) -> [Latency; 2] {
+    let session = Session::start(kind, CAT);
+    let mut typist = Typist::at(&session.client());
+    session.wait_ready();
+    typist.wait_raw();
+    [latency(&mut typist, keys, PAUSE), latency(&mut typist, keys, Duration::ZERO)]
+}
 
 pub(crate) fn measure() {
-    head("key to echo through a zerovisor");
-    let keys = knob("KEYS", KEYS);
-    let (mut ping, mut half, mut most) = (vec![], vec![], vec![]);
+    let keys = knob("KEYS", 600);
+    let peers: Vec<Kind> =
+        PEERS.into_iter().filter(|kind| kind.needs().is_none_or(|it| installed(it, "echo"))).collect();
+    let mut got: Vec<Vec<[Latency; 2]>> = peers.iter().map(|_| Vec::new()).collect();
     for _ in 0..runs() {
-        let rig = Rig::start(&["--log", "none"]);
-        let door = Door::Ipc(rig.path("zerovisor.sock"));
-        let watcher = watcher(&door);
-        let echoing = std::thread::spawn(move || echo(watcher));
-        let mut client = Peer::greeted(&door);
-        client.say(&hello(Role::Client), None);
-        client.hear();
-        let mut times: Vec<Duration> = (0..keys).map(|_| round_trip(&mut client)).collect();
-        ping.push(percentile(&mut times, 50));
-        attach(&mut client);
-        let mut times: Vec<Duration> = (0..keys).map(|_| key(&mut client)).collect();
-        half.push(percentile(&mut times, 50));
-        most.push(percentile(&mut times, 99));
-        drop(client);
-        echoing.join().expect("the watcher ends");
-    }
-    row("a ping and its answer, p50", "µs", ping);
-    row("key to echo, p50", "µs", half);
-    row("key to echo, p99", "µs", most);
-}
-
-fn percentile(times: &mut [Duration], part: usize) -> f64 {
-    times.sort();
-    times[times.len() * part / 100].as_secs_f64() * 1e6
-}
-
-fn round_trip(client: &mut Peer) -> Duration {
-    let begun = Instant::now();
-    client.ping();
-    client.hear();
-    begun.elapsed()
-}
-
-fn key(client: &mut Peer) -> Duration {
-    let begun = Instant::now();
-    client.say(&ToNode::Typed { request: 1 }, Some(b"k"));
-    loop {
-        match client.hear() {
-            Some((ToPeer::Answer { answer: Answer::View(View::Terminal), .. }, _)) => return begun.elapsed(),
-            Some(_) => {}
-            None => panic!("the zerovisor is gone"),
+        for (kind, got) in peers.iter().zip(&mut got) {
+            got.push(visit(*kind, keys));
         }
     }
-}
-
-fn attach(client: &mut Peer) {
-    let address = "echo".parse().expect("an address");
-    let ask = Ask::Attach(AttachAsk { address, size: Some(Size::DEFAULT), read_only: false, steal: false });
-    client.say(&ToNode::Request(Request { request: 1, deadline_ms: 0, ask }), None);
-    while !matches!(client.hear(), Some((ToPeer::Answer { answer: Answer::View(View::Picture { .. }), .. }, _))) {}
-}
-
-fn watcher(door: &Door) -> Peer {
-    let mut peer = Peer::greeted(door);
-    let mut of = watcher_hello(Id::from_random([7; 16]), 7, "echo");
-    of.spec.terminal = Some(Size::DEFAULT);
-    peer.say(&hello(Role::Watcher(Box::new(of))), None);
-    peer.hear();
-    let fact = wire::encode_fact(&Fact::Started { run: 1, pid: 1 }).expect("a fact");
-    peer.say(&ToNode::Record(Head { seq: 1, at: Timestamp(1), run: 1, kind: Kind::Fact, offset: 0 }), Some(&fact));
-    peer
-}
-
-/// Repeats what is typed until the viewer leaves.
-fn echo(mut peer: Peer) {
-    let (mut seq, mut offset) = (1, 0);
-    while let Some((message, payload)) = peer.hear() {
-        let ToPeer::FromViewer { viewer, act } = message else { continue };
-        match act {
-            ViewerAct::Attach { .. } => {
-                peer.say(&ToNode::ToViewer { viewer, news: ViewerNews::Attached { run: 1 } }, None);
-                let picture = ViewerNews::Picture { seq, size: Size::DEFAULT, last: true };
-                peer.say(&ToNode::ToViewer { viewer, news: picture }, Some(b""));
+    for (which, how) in ["one every 3 ms and its echo", "the next at once"].iter().enumerate() {
+        head(&format!("key to echo, {keys} keys, {how}"));
+        let of = |kind: Kind, pick: fn(&Latency) -> f64| {
+            let at = peers.iter().position(|peer| *peer == kind)?;
+            Some(got[at].iter().map(|both| pick(&both[which])).collect::<Vec<f64>>())
+        };
+        for kind in &peers {
+            row(kind.name(), "p50 µs", of(*kind, |it| it.p50).unwrap_or_default());
+            row(kind.name(), "p99 µs", of(*kind, |it| it.p99).unwrap_or_default());
+        }
+        for (unit, pick) in [("x tmux p50", (|it| it.p50) as fn(&Latency) -> f64), ("x tmux p99", |it| it.p99)] {
+            for kind in [Kind::Attach, Kind::Front] {
+                if let (Some(ours), Some(tmux)) = (of(kind, pick), of(Kind::Tmux, pick)) {
+                    held(kind.name(), unit, ratios(&ours, &tmux), Budget::AtMost(1.0));
+                }
             }
-            ViewerAct::Type => {
-                seq += 1;
-                let head = Head { seq, at: Timestamp(seq), run: 1, kind: Kind::Terminal, offset };
-                peer.say(&ToNode::Record(head), Some(&payload));
-                offset += payload.len() as u64;
-            }
-            ViewerAct::Detach => return,
-            ViewerAct::Picture | ViewerAct::Resize(_) | ViewerAct::Read { .. } => {}
         }
     }
 }

@@ -20,15 +20,51 @@ pub(crate) fn runs() -> usize {
 }
 
 pub(crate) fn head(title: &str) {
-    println!("\n# {title}\n{:<52} {:<12} {:>9} {:>9} {:>9}", "what", "unit", "min", "median", "max");
+    println!("\n# {title}\n{:<52} {:<12} {:>9} {:>9} {:>9}  budget", "what", "unit", "min", "median", "max");
 }
 
 /// One line of the table.
-pub(crate) fn row(what: &str, unit: &str, mut values: Vec<f64>) {
+pub(crate) fn row(what: &str, unit: &str, values: Vec<f64>) {
+    println!("{}", line(what, unit, values).0);
+}
+
+/// What the median of a row is held to (DESIGN.md §13).
+#[derive(Clone, Copy)]
+pub(crate) enum Budget {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// One line of the table with its budget beside it.
+pub(crate) fn held(what: &str, unit: &str, values: Vec<f64>, budget: Budget) {
+    let (line, median) = line(what, unit, values);
+    let (met, said) = match budget {
+        Budget::AtMost(most) => (median <= most, format!("at most {most}")),
+        Budget::AtLeast(least) => (median >= least, format!("at least {least}")),
+    };
+    println!("{line}  {said}: {}", if met { "met" } else { "NOT MET" });
+}
+
+fn line(what: &str, unit: &str, mut values: Vec<f64>) -> (String, f64) {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     let (min, median, max) = (at(0), at(values.len() / 2), at(values.len().saturating_sub(1)));
-    println!("{what:<52} {unit:<12} {min:>9.3} {median:>9.3} {max:>9.3}");
+    (format!("{what:<52} {unit:<12} {min:>9.3} {median:>9.3} {max:>9.3}"), median)
+}
+
+/// Ours over theirs, run by run.
+pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+}
+
+/// Whether a peer is there to be measured beside; if not, says so.
+pub(crate) fn installed(program: &str, what: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    if !found {
+        println!("SKIPPED {what} of {program}: it is not installed; scripts/tools bench installs it");
+    }
+    found
 }
 
 /// A zerovisor for one measurement.
