@@ -85,7 +85,7 @@ fn process(name: &str) -> ProcessCgroup<'_> {
 
 /// Field 22 of `/proc/self/stat`; the second may hold spaces and parentheses.
 fn own_start_ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let (_, rest) = stat.rsplit_once(')').unwrap();
     rest.split_ascii_whitespace().nth(19).unwrap().parse().unwrap()
 }
