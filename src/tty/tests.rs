@@ -13,6 +13,7 @@ use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 use zerovisor_core::detach::DetachKeys;
 
+use super::leave::ENTER;
 use super::{Console, ConsoleEvent, LEAVE, NotATerminal, RawMode, UserTerminal};
 
 /// For what should have happened at once, on a machine that is busy with other tests.
@@ -107,7 +108,7 @@ fn raw_mode_is_raw_and_ends_with_its_guard() {
     assert!(during.input_flags.is_empty() && during.output_flags != before.output_flags);
     raw.leave();
     assert_eq!(modes(&slave), before);
-    assert!(user.shown(b"\r\n").starts_with(LEAVE));
+    assert_eq!(user.shown(b"\r\n"), [ENTER, LEAVE].concat());
     assert_eq!(fcntl(&slave, FcntlArg::F_GETFL).unwrap(), flags, "the shell's description is as it was");
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
 }
@@ -167,7 +168,7 @@ async fn a_terminal_that_is_slow_gets_everything_in_order() {
     console.show(b"THE END");
     console.drain(SOON).await;
     assert_eq!(console.pending(), 0);
-    assert_eq!(reader.join().unwrap(), [&text[..], b"THE END"].concat());
+    assert_eq!(reader.join().unwrap(), [ENTER, &text[..], b"THE END"].concat());
 }
 
 #[tokio::test]

@@ -139,7 +139,8 @@ fn input_reaches_the_child_and_its_end_too() {
         assert_eq!(zerovisor.order(&mut session, Deed::Input { eof: false }, b"one ").await, Outcome::Done);
         assert_eq!(zerovisor.order(&mut session, Deed::Input { eof: true }, b"two").await, Outcome::Done);
         let late = zerovisor.order(&mut session, Deed::Input { eof: false }, b"three").await;
-        assert!(matches!(late, Outcome::Denied(_)), "{late:?}");
+        // The program may have ended by then.
+        assert!(matches!(late, Outcome::Denied(_) | Outcome::NotRunning(_)), "{late:?}");
         zerovisor.take_to_goodbye(&mut session).await;
         assert_eq!(zerovisor.output(Kind::Stdout), b"one two");
         assert!(zerovisor.facts().contains(&Fact::InputClosed { run: 1 }));
