@@ -66,8 +66,8 @@ fn the_status_is_the_programs() {
 fn what_stood_on_the_screen_stays_and_output_begins_below() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("echo above");
-    user.sees_row("above");
+    user.runs("echo above");
+    user.status(0);
     user.runs("zvwatch --pty -it echo below");
     user.sees_row("below");
     user.status(0);

@@ -127,9 +127,9 @@ impl Tmux {
 
     /// The settings of the terminal, as the shell's commands find them.
     pub(crate) fn settings(&self, name: &str) -> String {
-        let file = self.dir.join(name);
-        self.line(&format!("stty -a >{name}.part; mv {name}.part {name}"));
-        until("the shell has written the settings", SOON, || fs::read_to_string(&file).ok())
+        self.runs(&format!("stty -a >{name}"));
+        self.status(0);
+        fs::read_to_string(self.dir.join(name)).unwrap()
     }
 
     /// The pid of the front of the zvwatch that the shell runs.
