@@ -26,7 +26,7 @@ fn gone(what: &str, pid: i32) {
 fn keys_signals_jobs_and_sizes_are_the_programs() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("PS1='in> ' zvwatch --pty -it --name sh bash --norc --noprofile");
+    user.runs("PROMPT_COMMAND= PS1='in> ' zvwatch --pty -it --name sh bash --norc --noprofile");
     user.sees_row("in>");
     user.line("echo $((6*7))");
     user.sees_row("42");
@@ -57,7 +57,7 @@ fn the_status_is_the_programs() {
     let farm = Farm::new();
     let user = terminal!(farm);
     for (command, status) in [("sh -c 'exit 7'", 7), ("sh -c 'kill -KILL $$'", 137), ("no-such-program", 127)] {
-        user.line(&format!("clear; zvwatch --pty -it {command}"));
+        user.runs(&format!("clear; zvwatch --pty -it {command}"));
         user.status(status);
     }
 }
@@ -66,15 +66,14 @@ fn the_status_is_the_programs() {
 fn what_stood_on_the_screen_stays_and_output_begins_below() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("echo above");
-    user.sees_row("above");
-    user.line("zvwatch --pty -it echo below");
+    user.runs("echo above");
+    user.status(0);
+    user.runs("zvwatch --pty -it echo below");
     user.sees_row("below");
     user.status(0);
-    let screen = user.screen();
+    let screen = user.sees_that("the shell prompts again", |screen| screen.ends_with("below\nuser$"));
     let rows: Vec<&str> = screen.lines().collect();
-    let expected =
-        ["user$ echo above", "above", "user$ zvwatch --pty -it echo below", "below", "user$ echo status=$?."];
+    let expected = ["user$ echo above", "above", "user$ zvwatch --pty -it echo below", "below", "user$"];
     assert_eq!(rows[..5], expected, "{screen}");
 }
 
@@ -83,7 +82,7 @@ fn the_detach_keys_return_to_the_shell_and_the_process_lives() {
     let farm = Farm::new();
     let user = terminal!(farm);
     let before = user.settings("before");
-    user.line("zvwatch --pty -it --name stays sh -c 'echo up; exec sleep 1000.32'");
+    user.runs("zvwatch --pty -it --name stays sh -c 'echo up; exec sleep 1000.32'");
     user.sees_row("up");
     user.detach();
     user.sees("[stays goes on; zvctl attach stays returns to it]");
@@ -98,7 +97,7 @@ fn the_detach_keys_return_to_the_shell_and_the_process_lives() {
 fn one_can_leave_without_a_zerovisor_and_one_that_comes_later_knows_the_process() {
     let farm = Farm::empty();
     let user = terminal!(farm);
-    user.line("zvwatch --pty -it --name stays sh -c 'echo up; exec sleep 1000.33'");
+    user.runs("zvwatch --pty -it --name stays sh -c 'echo up; exec sleep 1000.33'");
     user.sees_row("up");
     user.detach();
     user.sees("stays goes on");
@@ -118,7 +117,7 @@ fn leaving_an_alternate_screen_shows_the_shells_again() {
         if !std::path::Path::new("/usr/bin").join(program.split(' ').next().unwrap()).exists() {
             skip!("{program} is not installed");
         }
-        user.line(&format!("clear; echo shell; zvwatch --pty -it --name {name} {program}"));
+        user.runs(&format!("clear; echo shell; zvwatch --pty -it --name {name} {program}"));
         user.sees_that("the text fills the screen", |screen| screen.matches("the text").count() > 20);
         user.detach();
         let screen = user.sees("goes on");
@@ -137,8 +136,8 @@ fn whatever_ends_the_front_ends_the_process_and_gives_the_terminal_back() {
     let before = user.settings("before");
     for (number, told) in [(1, Signal::SIGTERM), (2, Signal::SIGHUP), (3, Signal::SIGINT)] {
         let mark = format!("1000.34{number}");
-        user.line(&format!("clear; zvwatch --pty -it sh -c 'stty raw -echo; echo up; exec sleep {mark}'"));
-        user.sees_row("up");
+        user.runs(&format!("clear; zvwatch --pty -it sh -c 'stty raw -echo; echo up{number}; exec sleep {mark}'"));
+        user.sees_row(&format!("up{number}"));
         signal(user.front(), told);
         user.status(143);
         assert!(live_with_argument(&mark).is_empty());
@@ -150,7 +149,7 @@ fn whatever_ends_the_front_ends_the_process_and_gives_the_terminal_back() {
 fn kill_9_of_the_front_stops_the_process_and_nothing_stays() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("zvwatch --pty -it --name shot sh -c 'echo up; exec sleep 1000.35'");
+    user.runs("zvwatch --pty -it --name shot sh -c 'echo up; exec sleep 1000.35'");
     user.sees_row("up");
     let front = user.front();
     let watcher = parent_of(live_with_argument("1000.35")[0]).unwrap();
@@ -164,7 +163,7 @@ fn kill_9_of_the_front_stops_the_process_and_nothing_stays() {
 fn kill_9_of_the_front_is_noticed_while_the_program_reads_nothing() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("zvwatch --pty -it --name deaf sh -c 'stty raw -echo; echo up; exec sleep 1000.36'");
+    user.runs("zvwatch --pty -it --name deaf sh -c 'stty raw -echo; echo up; exec sleep 1000.36'");
     user.sees_row("up");
     std::fs::write(farm.path("paste"), "x".repeat(300_000)).unwrap();
     user.paste("paste");
@@ -179,7 +178,7 @@ fn the_watchers_death_gives_the_terminal_back() {
     let farm = Farm::new();
     let user = terminal!(farm);
     let before = user.settings("before");
-    user.line("zvwatch --pty -it sh -c 'stty raw -echo; echo up; exec sleep 1000.37'");
+    user.runs("zvwatch --pty -it sh -c 'stty raw -echo; echo up; exec sleep 1000.37'");
     user.sees_row("up");
     signal(parent_of(live_with_argument("1000.37")[0]).unwrap(), Signal::SIGKILL);
     user.sees("the watcher died");
@@ -192,7 +191,7 @@ fn the_watchers_death_gives_the_terminal_back() {
 fn the_last_of_much_output_is_shown_however_slow_the_terminal() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("clear; zvwatch --pty -it --name much sh -c 'seq 1 2000000; echo the end'");
+    user.runs("clear; zvwatch --pty -it --name much sh -c 'seq 1 2000000; echo the end'");
     let screen = user.sees_row("the end");
     assert!(screen.lines().any(|row| row == "2000000"), "{screen}");
     user.status(0);
@@ -205,7 +204,7 @@ fn runs_follow_each_other_on_the_same_terminal() {
     let user = terminal!(farm);
     // Each run leaves the alternate screen shown, and the next one begins on the main one.
     let run = "printf \"run $ZV_RUN\\n\\033[?1049h\"; exit 9";
-    user.line(&format!("clear; zvwatch --pty -it --restart on-failure:2 --backoff 0..0 sh -c '{run}'"));
+    user.runs(&format!("clear; zvwatch --pty -it --restart on-failure:2 --backoff 0..0 sh -c '{run}'"));
     user.status(9);
     let screen = user.screen();
     let runs: Vec<&str> = screen.lines().filter(|row| row.starts_with("run ")).collect();
@@ -219,8 +218,10 @@ fn an_operator_ends_it_and_the_terminal_is_given_back() {
     let before = user.settings("before");
     for (number, verb, status) in [(1, &["stop"][..], 143), (2, &["rm", "-f"], 137)] {
         let name = format!("op{number}");
-        user.line(&format!("clear; zvwatch --pty -it --name {name} sh -c 'stty raw -echo; echo up; exec sleep 1d'"));
-        user.sees_row("up");
+        user.runs(&format!(
+            "clear; zvwatch --pty -it --name {name} sh -c 'stty raw -echo; echo up{number}; exec sleep 1d'"
+        ));
+        user.sees_row(&format!("up{number}"));
         farm.ctl(&[verb, &[&name]].concat()).ok();
         user.status(status);
         assert_eq!(user.settings(&format!("after{number}")), before);
@@ -231,7 +232,7 @@ fn an_operator_ends_it_and_the_terminal_is_given_back() {
 fn a_console_without_a_command_shows_the_one_that_is_given_later() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("clear; zvwatch --pty -it --name later");
+    user.runs("clear; zvwatch --pty -it --name later");
     farm.reaches("later", "WAITING");
     farm.ctl(&["start", "later", "--", "sh", "-c", "tty; read line; echo got $line"]).ok();
     user.sees("/dev/pts/");
@@ -244,7 +245,7 @@ fn a_console_without_a_command_shows_the_one_that_is_given_later() {
 fn a_console_works_without_a_screen() {
     let farm = Farm::new();
     let user = terminal!(farm);
-    user.line("clear; zvwatch --pty -it --screen off --name blind sh -c 'read line; echo got $line; read line'");
+    user.runs("clear; zvwatch --pty -it --screen off --name blind sh -c 'read line; echo got $line; read line'");
     user.line("typed");
     user.sees_row("got typed");
     user.resize(90, 20);
@@ -258,7 +259,7 @@ fn an_interrupt_before_the_start_is_the_end_and_nothing_is_started() {
     let user = terminal!(farm);
     // Something that listens and never answers: the start waits for it.
     let silent = std::os::unix::net::UnixListener::bind(farm.path("zerovisor.sock")).unwrap();
-    user.line("zvwatch --pty -it touch started");
+    user.runs("zvwatch --pty -it touch started");
     let front = user.front();
     let guard = until("the family is there", SOON, || crate::harness::children_of(front).first().copied());
     user.press(&["C-c"]);

@@ -1,5 +1,6 @@
 //! A user at a terminal: a shell in a tmux of its own, keys and the screen.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -15,17 +16,22 @@ const PROMPT: &str = "user$ ";
 /// A terminal of 80 columns and 24 rows in which a shell runs, in the directory of a farm. It is a member of the farm and ends with it.
 pub(crate) struct Tmux {
     dir: PathBuf,
+    /// How many commands had ended when the last one was run.
+    ended: Cell<usize>,
 }
 
 impl Tmux {
     /// Starts it; none where there is no tmux.
     pub(crate) fn start(farm: &Farm) -> Option<Tmux> {
-        let tmux = Tmux { dir: farm.dir().to_owned() };
+        let tmux = Tmux { dir: farm.dir().to_owned(), ended: Cell::new(0) };
         if tmux.command().arg("-V").stdout(Stdio::null()).status().is_err() {
             return None;
         }
         let bin = PathBuf::from(env!("CARGO_BIN_EXE_zvwatch")).parent().unwrap().to_owned();
-        let shell = format!("PATH={}:$PATH PS1='{PROMPT}' exec bash --norc --noprofile", bin.display());
+        let shell = format!(
+            "PATH={}:$PATH PS1='{PROMPT}' PROMPT_COMMAND='echo $? >>statuses' exec bash --norc --noprofile",
+            bin.display()
+        );
         let new = ["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &shell];
         assert!(tmux.command().args(new).status().unwrap().success(), "tmux starts");
         tmux.sees(PROMPT.trim_end());
@@ -99,23 +105,31 @@ impl Tmux {
         screen
     }
 
-    /// Waits until the shell has the terminal again, and has it print the status of its last command.
-    ///
-    /// What is typed before is thrown away with the terminal's raw mode.
+    /// Types a command of which [`Tmux::status`] is to be seen.
+    pub(crate) fn runs(&self, command: &str) {
+        self.ended.set(self.statuses().len());
+        self.line(command);
+    }
+
+    /// Waits until the command that was run has ended with this status, and the shell has the terminal: what is typed before is thrown away
+    /// with the program's raw mode.
     pub(crate) fn status(&self, expected: i32) {
-        until("the shell has the terminal", SOON, || {
-            let command = self.run(&["display-message", "-p", "#{pane_current_command}"]);
-            (command == b"bash\n").then_some(())
+        let statuses = until("the shell prompts", SOON, || {
+            Some(self.statuses()).filter(|statuses| statuses.len() > self.ended.get())
         });
-        self.line("echo status=$?.");
-        self.sees_row(&format!("status={expected}."));
+        assert_eq!(statuses[self.ended.get()], expected.to_string(), "the screen shows:\n{}", self.screen());
+    }
+
+    /// The status of every command so far, as the shell writes it down before each prompt.
+    fn statuses(&self) -> Vec<String> {
+        fs::read_to_string(self.dir.join("statuses")).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     /// The settings of the terminal, as the shell's commands find them.
     pub(crate) fn settings(&self, name: &str) -> String {
-        let file = self.dir.join(name);
-        self.line(&format!("stty -a >{name}.part; mv {name}.part {name}"));
-        until("the shell has written the settings", SOON, || fs::read_to_string(&file).ok())
+        self.runs(&format!("stty -a >{name}"));
+        self.status(0);
+        fs::read_to_string(self.dir.join(name)).unwrap()
     }
 
     /// The pid of the front of the zvwatch that the shell runs.

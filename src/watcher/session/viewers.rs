@@ -209,7 +209,12 @@ impl Session {
             let changed = self.viewers.forget(viewer);
             self.set_size(changed);
         }
-        let last = self.process.take_last_screen();
+        let mut last = self.process.take_last_screen();
+        if let Some(last) = &mut last {
+            // What it wrote last decides how its screen is left.
+            last.work();
+            self.viewers.alternate = last.is_alternate();
+        }
         self.viewers.fading = last.filter(|_| self.viewers.front.is_some());
         let (Some(run), Some(setup)) = (self.process.run_number(), self.process.setup()) else { return };
         if setup.size != self.viewers.declared {
