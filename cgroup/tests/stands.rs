@@ -28,6 +28,8 @@ fn again(setup: &str, stand: &str) -> Option<String> {
 
 /// The output of the binary if all its stories passed.
 fn finished(mut command: Command) -> Option<String> {
+    // Settled before a child of ours stands there too: a cgroup that is shared cannot be divided.
+    let _settled = site();
     let output = match command.stdin(Stdio::null()).output() {
         Ok(output) => output,
         Err(e) => {
@@ -118,6 +120,7 @@ fn again_in_a_cgroup_shared_with_others() {
         let procs = fs::File::options().write(true).open(shared.0.path("cgroup.procs")).unwrap();
         sys::enter_through(command, procs.into());
     };
+    let _settled = site();
     let (mut other, mut stories) = (Command::new("sleep"), Command::new(std::env::current_exe().unwrap()));
     enter(other.arg("1000"));
     enter(stories.args(ARGUMENTS).env(STAND, "any"));
