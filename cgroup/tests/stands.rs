@@ -120,7 +120,6 @@ fn again_in_a_cgroup_shared_with_others() {
         let procs = fs::File::options().write(true).open(shared.0.path("cgroup.procs")).unwrap();
         sys::enter_through(command, procs.into());
     };
-    let _settled = site();
     let (mut other, mut stories) = (Command::new("sleep"), Command::new(std::env::current_exe().unwrap()));
     enter(other.arg("1000"));
     enter(stories.args(ARGUMENTS).env(STAND, "any"));
