@@ -37,7 +37,9 @@ fn parent(pid: u32) -> Option<u32> {
     children(parent).contains(&pid).then_some(parent)
 }
 
-/// Ends all of them.
+/// Ends all of them. A thousand take longer than an answer usually may.
 pub(crate) fn stop(rig: &Rig) {
-    assert!(rig.ctl(&["rm", "-f", "-l", "bench=1"]).status().is_ok_and(|status| status.success()));
+    let mut rm = rig.ctl(&["rm", "-f", "-l", "bench=1", "--timeout", "60s"]);
+    let output = rm.stderr(Stdio::piped()).output().expect("zvctl");
+    assert!(output.status.success(), "zvctl rm: {}", String::from_utf8_lossy(&output.stderr));
 }

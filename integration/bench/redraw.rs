@@ -31,31 +31,32 @@ pub(crate) fn kid() -> ExitCode {
     }
 }
 
+/// The time of one attach, in milliseconds.
+fn attach(session: &Session) -> f64 {
+    let began = Instant::now();
+    Typist::at(&session.client()).wait_for(MARK.as_bytes());
+    began.elapsed().as_secs_f64() * 1e3
+}
+
 pub(crate) fn measure() {
     head("attach to the whole screen shown, 80x24, a colour a cell");
     let own = std::env::current_exe().expect("own path");
     let script = format!("exec {} kid screen", own.display());
-    let mut tmux = Vec::new();
-    for kind in [Kind::Tmux, Kind::Attach] {
-        if kind.needs().is_some_and(|program| !installed(program, "redraw")) {
-            continue;
-        }
+    let full = |kind: Kind| {
         let session = Session::start(kind, &script);
         wait_until("the screen is full", || session.screen().contains(MARK));
-        let once = || {
-            let began = Instant::now();
-            Typist::at(&session.client()).wait_for(MARK.as_bytes());
-            began.elapsed().as_secs_f64() * 1e3
-        };
-        let took: Vec<f64> = (0..runs() * 10).map(|_| once()).collect();
-        row(kind.name(), "ms", took.clone());
-        match kind {
-            Kind::Tmux => tmux = took,
-            Kind::Bare | Kind::Dtach | Kind::Attach | Kind::Front => {
-                if !tmux.is_empty() {
-                    held(kind.name(), "x tmux", ratios(&took, &tmux), Budget::AtMost(1.0));
-                }
-            }
-        }
+        session
+    };
+    let ours = full(Kind::Attach);
+    let theirs = installed("tmux", "redraw").then(|| full(Kind::Tmux));
+    let (mut took, mut tmux) = (Vec::new(), Vec::new());
+    for _ in 0..runs() * 10 {
+        tmux.extend(theirs.as_ref().map(attach));
+        took.push(attach(&ours));
+    }
+    row(Kind::Attach.name(), "ms", took.clone());
+    if theirs.is_some() {
+        row(Kind::Tmux.name(), "ms", tmux.clone());
+        held(Kind::Attach.name(), "x tmux", ratios(&took, &tmux), Budget::AtMost(1.0));
     }
 }
