@@ -77,7 +77,7 @@ pub async fn dial(endpoint: &Endpoint, deadline: Duration) -> Result<Link, DialE
 
 async fn connect(endpoint: &Endpoint) -> io::Result<Wire> {
     match endpoint {
-        Endpoint::Ipc(path) => connect_unix(path).await.map(Wire::unix),
+        Endpoint::Ipc(path) => connect_unix(path).await.and_then(Wire::unix),
         Endpoint::Tcp { host, port } => Wire::tcp(connect_tcp(host, *port).await?),
     }
 }

@@ -389,11 +389,11 @@ pub(crate) async fn establish<S: Send + 'static>(
     });
     let (hello, held) = shake_hands(&wire, ours, &mut guard).await?;
     let hop = hop::open(ours, &hello).await.map_err(EstablishError::Hop)?;
+    let inside = Wire::unix(hop.ours).map_err(EstablishError::Hop)?;
     let progress = Arc::new(Progress::default());
     let (verdict, fate) = watch::channel(None);
     let (alive, dropped) = mpsc::channel(1);
-    let relay =
-        Relay { wire, hop: Wire::unix(hop.ours), guard, held, verdict, progress: Arc::clone(&progress), dropped };
+    let relay = Relay { wire, hop: inside, guard, held, verdict, progress: Arc::clone(&progress), dropped };
     tokio::spawn(async move {
         relay::run(relay).await;
         drop(seat);

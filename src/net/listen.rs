@@ -252,7 +252,7 @@ enum Event {
 
 async fn accept_one(listener: Option<&Listener>) -> io::Result<Wire> {
     match listener {
-        Some(Listener::Ipc(listener)) => listener.accept().await.map(|(stream, _)| Wire::unix(stream)),
+        Some(Listener::Ipc(listener)) => listener.accept().await.and_then(|(stream, _)| Wire::unix(stream)),
         Some(Listener::Tcp(listener)) => Wire::tcp(listener.accept().await?.0),
         None => std::future::pending().await,
     }

@@ -16,6 +16,8 @@ pub mod listen;
 pub mod reconnect;
 mod relay;
 mod seats;
+mod sys;
+mod unix;
 pub mod wire;
 pub mod zmtp;
 

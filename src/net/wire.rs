@@ -10,6 +10,8 @@ use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::unix;
+
 const SPLICE_FLAGS: SpliceFFlags = SpliceFFlags::SPLICE_F_NONBLOCK.union(SpliceFFlags::SPLICE_F_MOVE);
 
 /// A dead tcp peer is noticed by the kernel after about 15 + 3 × 5 s even if nobody sends anything.
@@ -67,19 +69,22 @@ impl Peer {
 /// A connected stream. Reading and writing take `&self`, so that both directions of a relay can share it.
 #[derive(Debug)]
 pub(crate) enum Wire {
-    Unix(UnixStream),
+    Unix(unix::Stream),
     Tcp(TcpStream),
 }
 
 impl Wire {
     /// A unix stream with room for as much as the system allows without privilege: twice the default, so that a record of 256 KiB goes
     /// in one piece.
-    pub(crate) fn unix(stream: UnixStream) -> Self {
+    ///
+    /// # Errors
+    /// The runtime cannot watch it.
+    pub(crate) fn unix(stream: UnixStream) -> io::Result<Self> {
         // Beyond the system's limit with CAP_NET_ADMIN, up to it without; less is less quick, no more.
         if setsockopt(&stream, sockopt::SndBufForce, &UNIX_BUFFER_BYTES).is_err() {
             let _ = setsockopt(&stream, sockopt::SndBuf, &UNIX_BUFFER_BYTES);
         }
-        Self::Unix(stream)
+        unix::Stream::new(stream).map(Self::Unix)
     }
 
     /// THE PLACE FOR ENCRYPTION: a secure handshake takes the tcp stream here, on both sides, before a byte of ZMTP,
@@ -143,7 +148,7 @@ impl Wire {
     pub(crate) fn try_splice_into(&self, pipe: &OwnedFd, limit: usize) -> io::Result<usize> {
         let splice = |fd: BorrowedFd<'_>| Ok(splice(fd, None, pipe, None, limit, SPLICE_FLAGS)?);
         match self {
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, || splice(stream.as_fd())),
+            Self::Unix(stream) => stream.try_in(splice),
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || splice(stream.as_fd())),
         }
     }
@@ -152,7 +157,7 @@ impl Wire {
     pub(crate) fn try_splice_from(&self, pipe: &OwnedFd, limit: usize) -> io::Result<usize> {
         let splice = |fd: BorrowedFd<'_>| Ok(splice(pipe, None, fd, None, limit, SPLICE_FLAGS)?);
         match self {
-            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || splice(stream.as_fd())),
+            Self::Unix(stream) => stream.try_out(splice),
             Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || splice(stream.as_fd())),
         }
     }
@@ -171,7 +176,7 @@ impl Wire {
     /// No more will be written: the peer reads what is on its way, then the end.
     pub(crate) fn end_writing(&self) {
         let fd = match self {
-            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_fd().as_raw_fd(),
             Self::Tcp(stream) => stream.as_raw_fd(),
         };
         // Fails only if the peer is gone already, which is all the same then.
