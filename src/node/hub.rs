@@ -13,7 +13,7 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Happening, ProcessRow, Story};
 use zerovisor_core::wire::{Failure, Outcome, Refusal, WatcherHello};
 
-use super::calls::Calls;
+use super::calls::{Calls, WeakCalls};
 use super::registry::{Change, Registry};
 use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
@@ -41,7 +41,7 @@ pub(super) struct Target {
     /// Its name.
     pub name: ProcessName,
     /// Where orders go, if its watcher has a link.
-    pub orders: Option<Calls>,
+    pub orders: Option<WeakCalls>,
     /// How far its log is written.
     pub written: watch::Receiver<Written>,
     /// Its state; the channel closes when it is removed.
@@ -308,7 +308,7 @@ impl HubTask {
             Some(Target {
                 id: *id,
                 name: entry.meta.name.clone(),
-                orders: entry.orders().cloned(),
+                orders: entry.orders().map(Calls::downgrade),
                 written: entry.written.subscribe(),
                 state: entry.state.subscribe(),
                 rival: self.registry.rival(*id),

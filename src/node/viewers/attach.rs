@@ -40,7 +40,7 @@ impl Terminal {
         }
         let now = *state.borrow();
         // Whether a run lives its watcher knows best: what it tells may be on its way to the journal yet.
-        let Some(orders) = target.orders else {
+        let Some(orders) = target.orders.and_then(|orders| orders.upgrade()) else {
             return Err(match now {
                 State::Unreachable => Failure::Other(format!("the watcher of '{name}' cannot be reached now")),
                 State::Waiting

@@ -14,7 +14,7 @@ use zerovisor_core::wire::{
 };
 
 use super::lane::{Close, Due, Lane, Part};
-use crate::node::calls::{Call, Calls};
+use crate::node::calls::{Call, Calls, WeakCalls};
 use crate::node::client::{Answers, Place};
 
 /// A client has taken what it was sent when no more than this is ungranted, in bytes: clients may grant in lumps of a part.
@@ -66,7 +66,7 @@ struct State {
     lane: Lane,
     shown: Option<Shown>,
     /// The calls of the watcher's link, weakly: their end says that the link is to end. And the number there.
-    link: Option<(mpsc::WeakSender<Call>, u64)>,
+    link: Option<(WeakCalls, u64)>,
     /// Acts for which there was no room yet, in order: at most [`TYPED_WINDOW_BYTES`] of typed bytes, and no two sizes in a row.
     acts: VecDeque<(ViewerAct, BytesMut)>,
     typed_bytes: u64,
