@@ -24,7 +24,7 @@ use super::in_flight::{Acknowledged, Unjournaled};
 use super::machine::Machine;
 use super::samples::{self, SAMPLES_APART};
 use super::scribe::{Opening, Receipt, Scribe};
-use super::viewers::Relay;
+use super::viewers::{Numbers, Relay};
 use crate::PROGRAM_VERSION;
 use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
 
@@ -45,6 +45,8 @@ pub(super) struct Node {
     pub scribe: Scribe,
     /// What windows grow from.
     pub pool: Arc<Mutex<Pool>>,
+    /// What viewers are numbered by.
+    pub viewers: Numbers,
     /// What it runs on.
     pub machine: Arc<Machine>,
     /// When the node began, by the monotonic clock.
@@ -140,7 +142,7 @@ impl Node {
             farewell: false,
             next_order: 1,
             waiting: HashMap::new(),
-            relay: Relay::default(),
+            relay: Relay::new(self.viewers.clone()),
             sampled: None,
         };
         let ended = watcher.run(link, version, declared, calls).await;
