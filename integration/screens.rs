@@ -89,6 +89,16 @@ fn top_draws_in_place_and_gives_the_terminal_back() {
         assert!(!frame.contains("\x1b[2J"), "nothing is cleared before it is drawn over: {frame:?}");
     }
     assert!(!terminal.is_itself());
+    // A zerovisor that is away is no table of the present; one that is back makes the next.
+    farm.kill_node();
+    terminal.shows(b"link lost, trying again");
+    farm.start_node(&[]);
+    terminal.shows(b"\x1b[?2026l");
+    while terminal.shows(b"\x1b[?2026l").contains("link lost") {}
+    // More keys that mean nothing than a terminal holds at once, and the one that does.
+    for _ in 0..10 {
+        terminal.types(&[b'x'; 500]);
+    }
     terminal.types(b"q");
     assert_eq!(top.end(SOON).code(), 0);
     terminal.shows(b"\x1b[?25h\x1b[?1049l");
