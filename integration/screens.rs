@@ -1,9 +1,11 @@
 //! Terminals without one of one's own: `zvctl screen`, `send` with keys, `wait --text`; and `top` on a real terminal.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use zerovisor_core::size::Size;
 use zerovisor_core::wire::{Answer, Ask, Deed, Outcome, ScreenShown};
 
-use crate::harness::{Farm, SOON, Stage, Terminal};
+use crate::harness::{Farm, SOON, Stage, Terminal, children_of};
 
 fn screen(title: Option<&str>) -> Answer {
     let shown =
@@ -74,6 +76,53 @@ fn text_on_pipes_is_waited_for_from_the_beginning_of_the_run() {
     let never = farm.following(&["wait", "talk", "--text", "never"]);
     farm.ctl(&["stop", "talk"]).ok();
     never.end(SOON).refused(3, &["talk ended and nothing matched 'never'"]);
+    watched.end(SOON);
+}
+
+#[test]
+fn text_is_waited_for_in_the_next_run_where_none_lives() {
+    let farm = Farm::new();
+    for (name, more, text) in [("pipes", &[][..], "^begun$"), ("terminal", &["--pty"], "(?m)^begun$")] {
+        farm.script("later", "echo begun; exec sleep 60");
+        let watched = farm.watch(&[&["--name", name][..], more].concat());
+        farm.reaches(name, "WAITING");
+        let waiting = farm.following(&["wait", name, "--text", text]);
+        let none = farm.following(&["wait", name, "--text", "never"]);
+        farm.ctl(&["wait", name, "--text", text, "--timeout", "300ms"]).refused(1, &["300ms"]);
+        farm.ctl(&["start", name, "--", "sh", "later"]).ok();
+        waiting.end(SOON).ok();
+        farm.ctl(&["stop", name]).ok();
+        none.end(SOON).refused(3, &[&format!("{name} ended and nothing matched 'never'")]);
+        watched.end(SOON);
+    }
+    // Between two runs, of which only the second writes it.
+    farm.script("twice", "if [ -e again ]; then echo second; exec sleep 60; fi; echo > again; exit 1");
+    let restarted = ["--name", "twice", "--restart", "always", "--backoff", "1s..1s", "sh", "twice"];
+    let watched = farm.watch(&restarted);
+    farm.reaches("twice", "BACKOFF");
+    farm.ctl(&["wait", "twice", "--text", "^second$"]).ok();
+    farm.ctl(&["stop", "twice"]).ok();
+    watched.end(SOON);
+}
+
+#[test]
+fn text_of_a_terminal_is_waited_for_over_a_restart_of_the_zerovisor() {
+    let farm = Farm::new();
+    farm.script("talk", "echo early; while [ ! -e go ]; do sleep 0.02; done; echo late; exec sleep 60");
+    let watched = farm.watch(&["--pty", "--name", "talk", "sh", "talk"]);
+    farm.reaches("talk", "RUNNING");
+    let waiting = farm.following(&["wait", "talk", "--text", "late"]);
+    farm.ctl(&["wait", "talk", "--text", "early"]).ok();
+    let watcher = Pid::from_raw(children_of(watched.pid)[0]);
+    kill(watcher, Signal::SIGSTOP).unwrap();
+    farm.kill_node();
+    farm.start_node(&[]);
+    farm.reaches("talk", "UNREACHABLE");
+    farm.ctl(&["wait", "talk", "--text", "late", "--timeout", "500ms"]).refused(1, &["after 500ms"]);
+    kill(watcher, Signal::SIGCONT).unwrap();
+    farm.script("go", "");
+    waiting.end(SOON).ok();
+    farm.ctl(&["stop", "talk"]).ok();
     watched.end(SOON);
 }
 

@@ -239,7 +239,7 @@ pub struct Wait {
     /// Which.
     #[command(flatten)]
     pub targets: Targets,
-    /// Until its screen shows text that matches, or, without a terminal, until its present run has written a line that does
+    /// Until its screen shows text that matches, or, without a terminal, until its present run or a later one has written a line that does
     #[arg(long, value_name = "REGEX", conflicts_with = "until")]
     pub text: Option<regex::Regex>,
     /// For what
