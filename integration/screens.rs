@@ -2,10 +2,11 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use zerovisor_core::id::Id;
 use zerovisor_core::size::Size;
 use zerovisor_core::wire::{Answer, Ask, Deed, Outcome, ScreenShown};
 
-use crate::harness::{Farm, SOON, Stage, Terminal, children_of};
+use crate::harness::{Farm, Program, SOON, Stage, Terminal, children_of};
 
 fn screen(title: Option<&str>) -> Answer {
     let shown =
@@ -51,15 +52,33 @@ fn words_and_keys_are_typed_in_their_order() {
         let Ask::Do { deed, .. } = ask else { panic!("{ask:?}") };
         let keys = keys.iter().map(|key| key.parse().unwrap()).collect();
         assert_eq!((deed, &payload[..]), (Deed::Keys { keys }, text.as_bytes()));
-        let done = Answer::Done {
-            id: zerovisor_core::id::Id::from_random([1; 16]),
-            name: "sh".parse().unwrap(),
-            outcome: Outcome::Done,
-        };
+        let done = Answer::Done { id: Id::from_random([1; 16]), name: "sh".parse().unwrap(), outcome: Outcome::Done };
         stage.answers_all(request, done, b"");
         zvctl.end(SOON).ok();
     }
     farm.ctl(&["send", "sh", "-k", "Entr"]).refused(2, &["'Entr' is not a key", "Enter"]);
+}
+
+#[test]
+fn a_stream_goes_to_the_process_that_took_its_beginning() {
+    let farm = Farm::empty();
+    let stage = Stage::at(farm.dir());
+    std::fs::write(farm.path("bytes"), vec![b'x'; 600_000]).unwrap();
+    let mut command = farm.ctl_command(&["send", "sh", "-"]);
+    let zvctl = Program::start(command.stdin(std::fs::File::open(farm.path("bytes")).unwrap()));
+    let (id, mut sent) = (Id::from_random([1; 16]), 0);
+    for to in std::iter::once("sh".to_owned()).chain(std::iter::repeat(id.to_string())) {
+        let (request, ask, payload) = stage.asked();
+        let Ask::Do { select, .. } = ask else { panic!("{ask:?}") };
+        assert_eq!(select.addresses, [to.parse().unwrap()]);
+        let done = Answer::Done { id, name: "sh".parse().unwrap(), outcome: Outcome::Done };
+        stage.answers_all(request, done, b"");
+        sent += payload.len();
+        if sent == 600_000 {
+            break;
+        }
+    }
+    zvctl.end(SOON).ok();
 }
 
 #[test]
