@@ -49,7 +49,7 @@ pub struct Cli {
 #[derive(Args, Debug)]
 pub struct Common {
     /// The zerovisor to ask: ipc://PATH or tcp://HOST:PORT
-    #[arg(short, long, global = true, env = "ZV_ENDPOINT", default_value = DEFAULT_ENDPOINT, value_name = "ENDPOINT")]
+    #[arg(short, long, global = true, env = crate::usage::endpoint_variable(), default_value = DEFAULT_ENDPOINT, value_name = "ENDPOINT")]
     pub endpoint: Endpoint,
     /// Talk to a tcp:// endpoint without encryption or proof of who answers
     #[arg(long, global = true)]
