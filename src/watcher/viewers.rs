@@ -71,9 +71,9 @@ impl Viewers {
         }
     }
 
-    /// Those that came over a link that is lost, each time one is.
-    pub(super) fn on_links_lost(&mut self, links_lost: u64) -> Vec<u64> {
-        if std::mem::replace(&mut self.links_lost, links_lost) == links_lost { Vec::new() } else { self.remote() }
+    /// Whether a link was lost since this was last asked.
+    pub(super) fn is_link_lost(&mut self, links_lost: u64) -> bool {
+        std::mem::replace(&mut self.links_lost, links_lost) != links_lost
     }
 
     /// Those that came through a zerovisor.

@@ -33,7 +33,7 @@ impl Session {
                 Err(denied) => self.deny(viewer, &denied).await,
             },
             ViewerAct::Detach => {
-                let changed = self.viewers.forget(viewer);
+                let changed = self.forget(viewer);
                 self.set_size(changed);
             }
             ViewerAct::Read { ansi } => match self.unseen() {
@@ -54,7 +54,7 @@ impl Session {
             Err(denied) => return self.deny(viewer, &denied).await,
         };
         for stolen in attached.stolen {
-            self.viewers.forget(stolen);
+            let _the_new_ones = self.forget(stolen);
             if stolen == CONSOLE {
                 self.part();
             } else {
@@ -64,6 +64,32 @@ impl Session {
         self.set_size(attached.size);
         self.tell(viewer, ViewerNews::Attached { run }).await;
         self.show(viewer).await;
+    }
+
+    /// One is gone. The terminal's new size, if it changed.
+    fn forget(&mut self, viewer: u64) -> Option<Size> {
+        if let Some(input) = self.process.input() {
+            input.forget(viewer);
+        }
+        if let Some(model) = self.model() {
+            model.retain_looks(|who| who != viewer);
+        }
+        self.viewers.forget(viewer)
+    }
+
+    /// The link is another one, on which other viewers may have the numbers of those before.
+    fn on_links_lost(&mut self) {
+        if !self.viewers.is_link_lost(self.uplink.links_lost()) {
+            return;
+        }
+        for viewer in self.viewers.remote() {
+            let changed = self.forget(viewer);
+            self.set_size(changed);
+        }
+        // Of those as well who only read the screen.
+        if let Some(model) = self.model() {
+            model.retain_looks(|viewer| viewer == CONSOLE);
+        }
     }
 
     /// Has a picture made for a viewer; without a screen it is an empty one.
@@ -123,7 +149,7 @@ impl Session {
         }
         let typed = self.process.input().map(|input| input.type_in(viewer, bytes));
         if let Some(Err(denial)) = typed {
-            let changed = self.viewers.forget(viewer);
+            let changed = self.forget(viewer);
             self.set_size(changed);
             self.tell(viewer, ViewerNews::Denied(denial.to_string())).await;
         }
@@ -158,10 +184,7 @@ impl Session {
 
     /// After every event: what the screen answers and shows, and what was taken of what was typed.
     pub(super) async fn settle_viewers(&mut self) {
-        for viewer in self.viewers.on_links_lost(self.uplink.links_lost()) {
-            let changed = self.viewers.forget(viewer);
-            self.set_size(changed);
-        }
+        self.on_links_lost();
         self.settle_front().await;
         let Some(model) = self.model() else {
             return self.tell_taken().await;
@@ -206,7 +229,7 @@ impl Session {
     pub(super) fn on_run_changed(&mut self) {
         // Those who came for the last one are told by its end.
         for viewer in self.viewers.remote() {
-            let changed = self.viewers.forget(viewer);
+            let changed = self.forget(viewer);
             self.set_size(changed);
         }
         let mut last = self.process.take_last_screen();
@@ -258,14 +281,14 @@ impl Session {
     fn on_console_gone(&mut self) -> Option<u8> {
         self.viewers.front = None;
         let stays = self.viewers.rules.get(CONSOLE).is_none();
-        let changed = self.viewers.forget(CONSOLE);
+        let changed = self.forget(CONSOLE);
         self.set_size(changed);
         if stays || self.left_at.is_some() { None } else { self.interrupt(Signal::HUP) }
     }
 
     /// The user leaves, and the process stays as if it had been started with `-d`.
     fn part(&mut self) {
-        let changed = self.viewers.forget(CONSOLE);
+        let changed = self.forget(CONSOLE);
         self.set_size(changed);
         self.process.detach();
         self.detached = true;

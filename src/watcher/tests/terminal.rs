@@ -365,6 +365,36 @@ fn viewers_of_a_lost_link_are_gone_and_the_terminal_goes_on() {
 }
 
 #[test]
+fn what_a_viewer_of_a_lost_link_typed_ahead_is_not_held_against_the_next_of_its_number() {
+    tell(|stage| async move {
+        let script =
+            "stty raw -echo; echo ready; until [ -e \"$ZV_READ\" ]; do sleep 0.02; done; head -c 131072 | wc -c";
+        let dir = tempfile::tempdir().unwrap();
+        let read = dir.path().join("read");
+        let mut told = Told::start(&stage, &format!("--env ZV_READ={}", read.display()), script).await;
+        told.writes("ready").await;
+        let window = vec![b'x'; usize::try_from(TYPED_WINDOW_BYTES).unwrap()];
+        told.attach(1, None).await;
+        told.types(1, &window).await;
+        assert!(matches!(told.news(1).await.0, ViewerNews::Took { .. }), "the terminal holds some of it");
+        drop(told.link);
+        told.link = told.zerovisor.watcher(WINDOW).await;
+        told.attach(1, None).await;
+        told.types(1, &window).await;
+        std::fs::write(&read, "").unwrap();
+        told.writes("131072").await;
+        loop {
+            match told.news(1).await.0 {
+                ViewerNews::Took { bytes } if bytes == TYPED_WINDOW_BYTES => break,
+                ViewerNews::Took { bytes } => assert!(bytes < TYPED_WINDOW_BYTES, "{bytes}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(told.end().await, 0);
+    });
+}
+
+#[test]
 fn the_next_run_has_the_size_the_last_one_had() {
     tell(|stage| async move {
         let script = "stty size; [ $ZV_RUN = 2 ] && exit; read line; exit 1";
