@@ -13,6 +13,10 @@ use super::model::{Look, Model, Seen};
 /// The viewer that is the user's own console; a zerovisor never numbers one so high.
 pub(super) const CONSOLE: u64 = u64::MAX;
 
+/// The largest picture or text that is sent, in bytes: three times what a full screen of 300 by 100 takes, each cell in colours of its
+/// own. Who asks for a larger one is denied.
+pub(super) const PICTURE_MAX_BYTES: usize = 4 << 20;
+
 /// All viewers of one terminal.
 #[derive(Debug)]
 pub(super) struct Viewers {

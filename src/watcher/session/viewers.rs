@@ -7,6 +7,7 @@ use zerovisor_core::fact::Fact;
 use zerovisor_core::keys::{Key, KeyCode};
 use zerovisor_core::signal::Signal;
 use zerovisor_core::size::Size;
+use zerovisor_core::units;
 use zerovisor_core::viewers::{Attach, Denied};
 use zerovisor_core::wire::{Outcome, ViewerAct, ViewerNews};
 
@@ -14,7 +15,7 @@ use super::Session;
 use crate::watcher::front::inside::Doing;
 use crate::watcher::model::{Look, Model, Seen};
 use crate::watcher::say::say;
-use crate::watcher::viewers::{CONSOLE, parts};
+use crate::watcher::viewers::{CONSOLE, PICTURE_MAX_BYTES, parts};
 
 impl Session {
     /// A viewer that came through the zerovisor does something.
@@ -149,9 +150,7 @@ impl Session {
         }
         let typed = self.process.input().map(|input| input.type_in(viewer, bytes));
         if let Some(Err(denial)) = typed {
-            let changed = self.forget(viewer);
-            self.set_size(changed);
-            self.tell(viewer, ViewerNews::Denied(denial.to_string())).await;
+            self.send_away(viewer, denial.to_string()).await;
         }
         self.write_input();
     }
@@ -179,7 +178,8 @@ impl Session {
     }
 
     async fn tell(&mut self, viewer: u64, news: ViewerNews) {
-        self.uplink.tell_viewer(viewer, news, None, &mut self.window).await;
+        // Where there is no room for a word, there is none for records, and the link does not last.
+        let _told = self.uplink.tell_viewer(viewer, news, None, &mut self.window).await;
     }
 
     /// After every event: what the screen answers and shows, and what was taken of what was typed.
@@ -203,12 +203,31 @@ impl Session {
     }
 
     async fn on_seen(&mut self, seen: Seen) {
-        if seen.viewer == CONSOLE {
-            return self.on_seen_by_console(seen.bytes);
+        let viewer = seen.viewer;
+        let is_too_large = seen.bytes.len() > PICTURE_MAX_BYTES;
+        if viewer == CONSOLE {
+            // An empty one changes nothing: what the program writes next is shown over what is there.
+            return self.on_seen_by_console(if is_too_large { Bytes::new() } else { seen.bytes });
+        }
+        if is_too_large {
+            let (size, most) = (units::Bytes(seen.bytes.len() as u64), units::Bytes(PICTURE_MAX_BYTES as u64));
+            return self
+                .send_away(viewer, format!("its screen takes {size} to draw, {most} at most: resize or clear it"))
+                .await;
         }
         for (news, part) in parts(&seen) {
-            self.uplink.tell_viewer(seen.viewer, news, Some(part), &mut self.window).await;
+            if !self.uplink.tell_viewer(viewer, news, Some(part), &mut self.window).await {
+                let why = "the zerovisor does not take pictures as fast as they are asked for: attach again later";
+                return self.send_away(viewer, why.into()).await;
+            }
         }
+    }
+
+    /// A viewer cannot be served, and is told why.
+    async fn send_away(&mut self, viewer: u64, why: String) {
+        let changed = self.forget(viewer);
+        self.set_size(changed);
+        self.tell(viewer, ViewerNews::Denied(why)).await;
     }
 
     fn on_seen_by_console(&mut self, picture: Bytes) {

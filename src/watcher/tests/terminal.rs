@@ -383,13 +383,29 @@ fn what_a_viewer_of_a_lost_link_typed_ahead_is_not_held_against_the_next_of_its_
         told.types(1, &window).await;
         std::fs::write(&read, "").unwrap();
         told.writes("131072").await;
-        loop {
-            match told.news(1).await.0 {
-                ViewerNews::Took { bytes } if bytes == TYPED_WINDOW_BYTES => break,
-                ViewerNews::Took { bytes } => assert!(bytes < TYPED_WINDOW_BYTES, "{bytes}"),
-                other => panic!("{other:?}"),
-            }
+        assert_eq!(told.end().await, 0);
+    });
+}
+
+#[test]
+fn a_screen_too_large_to_draw_is_denied_and_the_link_stays() {
+    tell(|stage| async move {
+        // Each cell in colours of its own: some 6 MB.
+        let script = "awk 'BEGIN { for (i = 0; i < 160000; i++) printf \"\\033[38;2;200;200;%d;48;2;100;100;%dmx\", 100 + i % 100, \
+                      100 + i % 99 }'; printf '\\033]0;drawn\\007'; read line; printf '\\033[m\\033[2J'; read line";
+        let mut told = Told::start(&stage, "--size 400x400", script).await;
+        told.writes("drawn").await;
+        for _ in 0..5 {
+            told.act(1, ViewerAct::Attach { size: None, read_only: false, steal: false }, b"").await;
+            assert_eq!(told.news(1).await.0, ViewerNews::Attached { run: 1 });
+            let why = told.denied(1).await;
+            assert!(why.contains("MiB to draw"), "{why}");
         }
+        let end = Deed::Input { eof: false };
+        assert_eq!(told.zerovisor.order(&mut told.link, end.clone(), b"\n").await, Outcome::Done);
+        told.writes("\x1b[2J").await;
+        told.attach(1, None).await;
+        assert_eq!(told.zerovisor.order(&mut told.link, end, b"\n").await, Outcome::Done);
         assert_eq!(told.end().await, 0);
     });
 }
