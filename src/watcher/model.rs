@@ -23,7 +23,7 @@ use zerovisor_pty::screen::Screen;
 const BACKLOG_BYTES: usize = 256 << 10;
 /// So much is done at once, in bytes: some 50 µs of work.
 const AT_ONCE_BYTES: usize = 4 << 10;
-/// The stack of the thread, in bytes: the terminal library does not recurse, and std's own default would do as well.
+/// The stack of the thread, in bytes: the terminal library does not recurse.
 const STACK_BYTES: usize = 256 << 10;
 /// The most that wait to see the screen; one more is refused. More than there can be viewers, each of whom waits for one picture.
 const LOOKS_MAX: usize = 512;
