@@ -37,6 +37,7 @@ use super::console::{Tee, Typed};
 use super::front::inside::Front;
 use super::guard::WatcherSide;
 use super::input::Input;
+use super::model::Model;
 use super::placement::{self, NotPlaced, Placed, Wanted};
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
@@ -217,6 +218,7 @@ impl Session {
             () = process.input_ready() => Event::Input,
             reads = fronted(viewers.front.as_ref(), may_type) => Event::Front(reads),
             () = process.screen_back() => Event::Screen,
+            () = screen_fades(viewers.fading.as_ref()) => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
             () = process.members_changed() => Event::Members,
             chunk = next_typed(typed.as_mut()), if may_forward => Event::Typed(chunk),
@@ -237,12 +239,13 @@ impl Session {
 
     fn deadline(&self) -> Option<Instant> {
         let drop_at = self.full_since.filter(|_| self.window.room() == 0).map(|since| since + OFFLINE_WAIT);
-        // While the console has not taken all, its taking more is what is waited for.
-        let patience = self.patience().filter(|_| self.tee.as_ref().is_none_or(Tee::is_empty));
+        // While a console has not taken all, that is what is waited for: patience that has passed would be waited for without end.
+        let (teed, front_by) = (self.tee.as_ref().is_none_or(Tee::is_empty), self.front_by());
+        let patience = self.patience().filter(|_| teed && front_by.is_none());
         let frame_at = self.viewers.front.as_ref().and_then(Front::deadline);
         [
             frame_at,
-            self.front_by(),
+            front_by,
             self.process.deadline(self.hold()),
             self.uplink.deadline(),
             drop_at,
@@ -404,6 +407,14 @@ async fn readable(control: &AsyncFd<std::os::fd::OwnedFd>) {
 async fn teed(tee: Option<&Tee>) {
     match tee {
         Some(tee) => tee.moved().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Cancel-safe, as [`Model::back`] is.
+async fn screen_fades(fading: Option<&Model>) {
+    match fading {
+        Some(model) => model.back().await,
         None => std::future::pending().await,
     }
 }
