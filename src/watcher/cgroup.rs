@@ -44,6 +44,11 @@ impl RunCgroup {
         entrance.map_err(|error| SpawnError::no_cgroup(program, error.to_string()))
     }
 
+    /// How many of its processes the kernel has killed for want of memory; none where nobody counts it.
+    pub(super) fn oom_kills(&mut self) -> Option<u64> {
+        self.leaf.as_mut().and_then(Leaf::oom_kills)
+    }
+
     /// What measures it.
     pub(super) fn leaf(&mut self) -> Option<&mut Leaf> {
         self.leaf.as_mut()

@@ -337,9 +337,10 @@ impl Process {
         if let Some(ended) = main {
             // Asked after all were reaped: a zombie is nobody to be stopped.
             let others = !self.side.tree.is_empty();
-            let ended = MainEnded { exit: exit_of(ended), at: clock::timestamp(), others };
             if let Some(run) = &mut self.run {
-                run.unsettled = Some((now, ended));
+                let before = run.sampler.oom_kills();
+                let oom = run.cgroup.oom_kills().map(|kills| kills > before);
+                run.unsettled = Some((now, MainEnded { exit: exit_of(ended), at: clock::timestamp(), others, oom }));
             }
         }
         self.look_again(now);
