@@ -127,12 +127,8 @@ impl Process {
         }
     }
 
-    /// Where runs will be put; the guard is told, so that it can clean up.
+    /// Where runs will be put.
     pub(super) fn place(&mut self, placed: Placed) {
-        if let Some(remains) = placed.remains() {
-            // A guard that cannot be told is dead: that is noticed as any death of it is.
-            let _noticed_elsewhere = self.side.entrust(&remains);
-        }
         self.placed = placed;
     }
 
@@ -303,7 +299,7 @@ impl Process {
     }
 
     /// An output that is to be read to its end now: nobody of the tree is left to write to it.
-    pub(super) fn to_drain(&mut self) -> Option<Kind> {
+    pub(super) fn next_to_drain(&mut self) -> Option<Kind> {
         if !self.is_gone() {
             return None;
         }

@@ -146,6 +146,11 @@ impl Session {
             mode: spec.cgroup,
             limits: spec.limits,
         });
+        // At once, so that the guard cleans up whatever becomes of us.
+        if let Some(remains) = placed.as_ref().ok().and_then(Placed::remains) {
+            // One that cannot be told is dead: that is noticed as any death of it is.
+            let _noticed_elsewhere = side.entrust(&remains);
+        }
         let hello = WatcherHello {
             id,
             secret: clock::random()?,
@@ -363,7 +368,7 @@ impl Session {
     }
 
     fn advance(&mut self) {
-        while let Some(kind) = self.process.to_drain() {
+        while let Some(kind) = self.process.next_to_drain() {
             match self.take(kind) {
                 Took::Output(_) | Took::End => {}
                 // The window or the console is full: there will be room.
