@@ -127,6 +127,11 @@ impl Leaf {
         kill::until_empty(&self.places, &self.name, deadline)
     }
 
+    /// As [`Leaf::remove`], without waiting: what is busy stays, for [`Group::remove_run`](crate::Group::remove_run) to try again.
+    pub fn remove_now(self) -> Result<(), CgroupError> {
+        kill::remove_now(&self.places)
+    }
+
     /// Removes the leaf and all cgroups that the run made below it, which must be empty of processes. Waits up to a quarter of a
     /// second for the kernel to let go of processes that have just ended.
     pub fn remove(self) -> Result<(), CgroupError> {

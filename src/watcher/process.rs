@@ -395,7 +395,9 @@ impl Process {
         // A peak between two samples shows in that of a single process at least.
         let sampled = run.sampler.most_memory_bytes();
         run.usage.memory_peak_bytes = sampled.map(|bytes| bytes.max(run.usage.peak_rss_bytes));
-        run.cgroup.finish(&mut run.usage);
+        if !run.cgroup.finish(&mut run.usage) {
+            self.placed.remove_later(run.number, Instant::now());
+        }
         self.last_screen = run.streams.terminal().and_then(|terminal| terminal.model.take());
         self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
         true
@@ -490,7 +492,9 @@ impl Process {
         let child = match spawned {
             Ok(child) => child,
             Err(error) => {
-                cgroup.finish(&mut usage);
+                if !cgroup.finish(&mut usage) {
+                    self.placed.remove_later(number, Instant::now());
+                }
                 return Err(error);
             }
         };
