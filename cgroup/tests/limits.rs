@@ -38,7 +38,7 @@ fn has_peak(leaf: &Leaf) -> bool {
 
 #[test]
 fn forks_beyond_the_limit_fail_until_it_is_lifted() {
-    let Some(mut scene) = scene("forks", Limits { pids: Some(2), ..Limits::default() }) else { return };
+    let Some(scene) = scene("forks", Limits { pids: Some(2), ..Limits::default() }) else { return };
     // Every shell gives up when it cannot fork; what it did start stays behind.
     let forking = "sleep 1000 & sleep 1000 & sleep 1000 & echo done; exit 0";
     let mut child = start(&scene.leaf, forking);
