@@ -65,9 +65,8 @@ fn output_comes_once_and_in_order_across_links_dropped_at_any_point() {
         assert!(zerovisor.output(Kind::Stdout) == wanted.as_bytes(), "every byte once and in order");
         let (status, said) = zvwatch.end().await;
         assert_eq!(status, 0);
-        // On a busy machine the first attempt may come too late and be told as well; that anything is lost may never be.
-        let kept = "running on, its output is kept until one takes it";
-        assert!(said.lines().all(|line| line.ends_with(kept)), "{said}");
+        // That a link is away is told, also at the end; that anything is lost may never be.
+        assert!(!said.contains("zvwatch: lost: "), "{said}");
         assert!(said.lines().any(|line| line.starts_with("zvwatch: lost the zerovisor")), "{said}");
     });
 }
