@@ -39,10 +39,22 @@ impl Group {
     /// [`CgroupError::Refused`] for a limit that nothing here can keep, [`CgroupError::OutOfRange`] for one that no program can run with.
     pub fn run(&self, number: u32, limits: &Limits) -> Result<Leaf, CgroupError> {
         limits::check(limits, &self.places)?;
-        let places = self.places.below(&format!("run-{number}"));
+        let places = self.places_of(number);
         let made = places.all.iter().try_for_each(Place::make);
         let leaf = made.and_then(|()| limits::apply(limits, &places)).and_then(|()| Leaf::open(&self.name, &places));
         undo_unless(&places, leaf)
+    }
+
+    /// Removes what is left of the leaf of run `number`, without waiting. One that is gone already is a success.
+    ///
+    /// # Errors
+    /// The kernel holds it still.
+    pub fn remove_run(&self, number: u32) -> Result<(), CgroupError> {
+        kill::remove_now(&self.places_of(number))
+    }
+
+    fn places_of(&self, run: u32) -> Places {
+        self.places.below(&format!("run-{run}"))
     }
 
     /// What another process needs to clean up after this one.

@@ -154,23 +154,33 @@ fn stubborn(places: &Places) -> CgroupError {
     CgroupError::Stubborn { count: left.len(), pids: pids.join(" "), dir }
 }
 
-/// Removes the cgroup in every hierarchy with all below it. Goes on to the next hierarchy after an error, and tells the first.
+/// Removes the cgroup in every hierarchy with all below it, and waits for what is busy. Goes on to the next hierarchy after an error,
+/// and tells the first.
 pub(crate) fn remove(places: &Places) -> Result<(), CgroupError> {
-    places.all.iter().map(remove_place).fold(Ok(()), Result::and)
+    remove_within(places, REMOVE_ATTEMPTS)
 }
 
-fn remove_place(place: &Place) -> Result<(), CgroupError> {
+/// As [`remove`], without waiting.
+pub(crate) fn remove_now(places: &Places) -> Result<(), CgroupError> {
+    remove_within(places, 1)
+}
+
+fn remove_within(places: &Places, attempts: u32) -> Result<(), CgroupError> {
+    places.all.iter().map(|place| remove_place(place, attempts)).fold(Ok(()), Result::and)
+}
+
+fn remove_place(place: &Place, attempts: u32) -> Result<(), CgroupError> {
     // Nested ones are listed after those they are in.
-    place.subtree().iter().rev().try_for_each(|dir| remove_dir(dir))
+    place.subtree().iter().rev().try_for_each(|dir| remove_dir(dir, attempts))
 }
 
-fn remove_dir(dir: &Path) -> Result<(), CgroupError> {
+fn remove_dir(dir: &Path, attempts: u32) -> Result<(), CgroupError> {
     let mut attempt = 1;
     loop {
         match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::ResourceBusy && attempt < REMOVE_ATTEMPTS => {
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy && attempt < attempts => {
                 // The kernel has no event for it: a process may be counted a little longer than it is listed.
                 thread::sleep(Duration::from_millis(1 << (attempt - 1)));
                 attempt += 1;

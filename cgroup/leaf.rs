@@ -9,7 +9,7 @@ use crate::entrance::Entrance;
 use crate::error::CgroupError;
 use crate::kill;
 use crate::limits::{self, Limits};
-use crate::meter::{self, Meter, Reading};
+use crate::meter::{Meter, Reading};
 use crate::name::GroupName;
 use crate::place::{Controller, Place, Places, Version};
 
@@ -70,9 +70,8 @@ impl Leaf {
 
     /// How many processes of the run the kernel killed for want of memory; `None` where nobody counts it. On v1 those in cgroups
     /// that the run made itself are not counted.
-    pub fn oom_kills(&self) -> Option<u64> {
-        let memory = self.places.with(Controller::Memory)?;
-        meter::oom_kills(memory, &mut vec![0; 512])
+    pub fn oom_kills(&mut self) -> Option<u64> {
+        self.meter.oom_kills()
     }
 
     /// v2: becomes ready for POLLPRI when [`Leaf::is_populated`] changes, and stays so until that is called. `None` on v1, which
@@ -126,6 +125,11 @@ impl Leaf {
     /// [`CgroupError::Stubborn`] when the time was up.
     pub fn kill_until_empty(&self, deadline: Instant) -> Result<(), CgroupError> {
         kill::until_empty(&self.places, &self.name, deadline)
+    }
+
+    /// As [`Leaf::remove`], without waiting: what is busy stays, for [`Group::remove_run`](crate::Group::remove_run) to try again.
+    pub fn remove_now(self) -> Result<(), CgroupError> {
+        kill::remove_now(&self.places)
     }
 
     /// Removes the leaf and all cgroups that the run made below it, which must be empty of processes. Waits up to a quarter of a

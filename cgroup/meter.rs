@@ -36,7 +36,7 @@ pub struct Reading {
     pub file_bytes: Option<u64>,
     /// Swapped out, in bytes. Costly part.
     pub swap_bytes: Option<u64>,
-    /// Processes that the kernel killed for want of memory. Costly part.
+    /// Processes that the kernel killed for want of memory.
     pub oom_kills: Option<u64>,
     /// Processes and threads at present. Costly part.
     pub pids: Option<u64>,
@@ -83,6 +83,8 @@ struct Memory {
     version: Version,
     current: File,
     stat: File,
+    /// v2 `memory.events`, v1 `memory.oom_control`, which a real-time kernel does not have.
+    events: Option<File>,
 }
 
 impl Meter {
@@ -131,7 +133,15 @@ impl Meter {
         reading.memory_bytes = current.map(|bytes| bytes.saturating_sub(inactive.unwrap_or(0)));
         self.peak_bytes = self.peak_bytes.max(current.unwrap_or(0));
         reading.memory_peak_bytes = current.map(|_| self.peak_bytes);
+        reading.oom_kills = self.oom_kills();
         Ok(())
+    }
+
+    /// How many processes the kernel killed for want of memory. On v1 without those in cgroups that the run made itself.
+    pub(crate) fn oom_kills(&mut self) -> Option<u64> {
+        let events = self.memory.as_ref()?.events.as_ref()?;
+        let [kills] = parse::keyed(read(events, &mut self.buffer).ok()?, ["oom_kill"]);
+        kills
     }
 
     /// Everything, the costly part too. A costly file that cannot be read is one that this kernel does not have.
@@ -143,7 +153,6 @@ impl Meter {
                 reading.memory_peak_bytes = Some(self.peak_bytes);
             }
             reading.swap_bytes = self.swap(memory);
-            reading.oom_kills = oom_kills(memory, &mut self.buffer);
         }
         reading.pids = places.with(Controller::Pids).and_then(|pids| self.kept(pids, "pids.current"));
         if let Some(io) = places.with(Controller::Io).and_then(|io| self.io(io)) {
@@ -201,19 +210,14 @@ impl Cpu {
 impl Memory {
     fn open(place: &Place) -> io::Result<Memory> {
         let current = by_version(place, "memory.current", "memory.usage_in_bytes");
+        let events = by_version(place, "memory.events", "memory.oom_control");
         Ok(Memory {
             version: place.version,
             current: File::open(place.path(current))?,
             stat: File::open(place.path("memory.stat"))?,
+            events: File::open(place.path(events)).ok(),
         })
     }
-}
-
-/// How many processes of the leaf the kernel killed for want of memory. On v1 without those in cgroups that the run made itself.
-pub(crate) fn oom_kills(memory: &Place, buffer: &mut Vec<u8>) -> Option<u64> {
-    let text = once(memory, by_version(memory, "memory.events", "memory.oom_control"), buffer)?;
-    let [kills] = parse::keyed(text, ["oom_kill"]);
-    kills
 }
 
 fn by_version(place: &Place, v2: &'static str, v1: &'static str) -> &'static str {

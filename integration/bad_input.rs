@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Farm, SOON};
+use nix::sys::signal::Signal;
+
+use crate::harness::{Farm, Program, SOON, until};
 
 #[test]
 fn endpoints_that_are_none_are_refused() {
@@ -137,4 +139,17 @@ fn hostile_names_of_commands_reach_no_terminal() {
     }
     assert!(!farm.file_says("zerovisor.log", "exit code 0").contains('\u{1b}'));
     farm.watched(&[&format!("./{name}")]).refused(126, &["evil"]);
+}
+
+#[test]
+fn an_empty_endpoint_in_the_environment_is_none() {
+    let farm = Farm::empty();
+    let start = |mut command: std::process::Command| Program::start(command.env("ZV_ENDPOINT", ""));
+    let zerovisor = start(Program::command(env!("CARGO_BIN_EXE_zerovisor"), farm.dir()));
+    until("it listens at the default endpoint", SOON, || farm.path("zerovisor.sock").exists().then_some(()));
+    start(farm.watch_command(&["--name", "short", "true"])).end(SOON).ok();
+    let rows = start(farm.ctl_command(&["ps", "-a"])).end(SOON).ok().out();
+    assert!(rows.contains("short"), "{rows}");
+    zerovisor.signal(Signal::SIGTERM);
+    zerovisor.end(SOON).ok();
 }

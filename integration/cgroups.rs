@@ -92,13 +92,63 @@ fn what_watcher_and_guard_left_is_swept_by_the_next_start() {
     kill(Pid::from_raw(watcher), Signal::SIGKILL).unwrap();
     kill(Pid::from_raw(guard), Signal::SIGKILL).unwrap();
     until("both are gone", SOON, || (!alive(watcher) && !alive(guard)).then_some(()));
-    assert!(!live_with_argument(&mark).is_empty() && !cgroups_of(&id).is_empty(), "two of it outlive them");
+    // Two of it outlive them, until any watcher starts in the same home: that of another story may have come first by now.
     farm.watched(&["--name", "next", "-d", "sleep", "1000"]).ok();
     nothing_is_left(&id, &mark);
     let next = farm.reaches("next", "RUNNING")["id"].as_str().unwrap().to_owned();
     assert!(!cgroups_of(&next).is_empty(), "what lives is not swept");
     farm.ctl(&["rm", "-f", "next"]).ok();
     nothing_is_left(&next, &mark);
+}
+
+/// One who was put into the cgroup from outside is nobody's child there, so that no end of a child tells of its end.
+#[test]
+fn a_stranger_in_the_cgroup_is_waited_for_and_its_end_is_seen_on_any_rung() {
+    let farm = Farm::new();
+    farm.watched(&["--name", "host", "--leftovers", "wait", "-d", "sh", "-c", "read line"]).ok();
+    let id = farm.reaches("host", "RUNNING")["id"].as_str().unwrap().to_owned();
+    let groups = cgroups_of(&id);
+    if groups.is_empty() {
+        skip!("without a cgroup nobody can be put into one");
+    }
+    let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    for group in groups {
+        fs::write(group.join("run-1/cgroup.procs"), stranger.id().to_string()).unwrap();
+    }
+    farm.ctl(&["send", "host", "go\n"]).ok();
+    let main = i32::try_from(farm.row("host")["pid"].as_i64().unwrap()).unwrap();
+    until("the main process has ended", SOON, || (!alive(main)).then_some(()));
+    assert_eq!(farm.row("host")["state"], "RUNNING", "the run goes on without it");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    farm.reaches("host", "EXITED");
+    assert_eq!(cgroups_of(&id), Vec::<PathBuf>::new());
+}
+
+/// Wherever a start runs out of descriptors.
+#[test]
+fn a_watcher_that_fails_to_start_leaves_no_cgroup_on_any_rung() {
+    let farm = Farm::new();
+    let name = format!("poor-{}", std::process::id());
+    let mut failed = 0;
+    for files in 12..=20 {
+        let script = format!("ulimit -n {files}; exec \"$@\"");
+        let mut command = Program::command("sh", farm.dir());
+        command.args([
+            "-c",
+            &script,
+            "sh",
+            env!("CARGO_BIN_EXE_zvwatch"),
+            "--name",
+            &name,
+            "--cgroup",
+            "require",
+            "true",
+        ]);
+        failed += usize::from(Program::start(&mut command).end(SOON).code() != 0);
+        assert_eq!(cgroups_of(&name), Vec::<PathBuf>::new(), "{files} files");
+    }
+    assert!(failed > 0, "so few descriptors were enough");
 }
 
 #[test]

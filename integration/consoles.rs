@@ -146,6 +146,23 @@ fn whatever_ends_the_front_ends_the_process_and_gives_the_terminal_back() {
 }
 
 #[test]
+fn closing_the_window_is_one_interrupt_and_the_end_is_recorded() {
+    let farm = Farm::new();
+    let user = terminal!(farm);
+    // It needs a while to end in order, in which a second interrupt would kill it.
+    let program = "trap 'touch told; sleep 0.5; exit 9' HUP TERM; echo up; while :; do sleep 0.05; done";
+    user.runs(&format!("zvwatch --pty -it --name closed sh -c \"{program}\""));
+    user.sees_row("up");
+    let front = user.front();
+    user.closes();
+    until("the program was told", SOON, || farm.path("told").exists().then_some(()));
+    // As a shell does to its jobs, soon after the terminal has gone or late.
+    signal(front, Signal::SIGHUP);
+    let exit = &farm.reaches("closed", "STOPPED")["exit"];
+    assert_eq!(exit["code"], 9, "{exit}");
+}
+
+#[test]
 fn kill_9_of_the_front_stops_the_process_and_nothing_stays() {
     let farm = Farm::new();
     let user = terminal!(farm);

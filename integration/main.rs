@@ -29,6 +29,7 @@ mod lifecycle;
 mod restarts;
 mod samples;
 mod screens;
+mod seats;
 mod service;
 mod streams;
 mod terminals;

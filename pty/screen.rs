@@ -37,6 +37,7 @@ pub use self::answer::ANSWERS_MAX_BYTES;
 pub use self::picture::leave;
 
 use self::emulator::{Emulator, Size};
+use self::pen::Pen;
 use self::sequence::Splitter;
 
 /// The most cells of a model in one direction, so that nobody makes one huge by a size: at 24 bytes a cell 1000 by 1000 take 24 MB, and as
@@ -174,7 +175,9 @@ impl Screen {
 
     /// The rows with colours, attributes and links (SGR and OSC 8, nothing else); each begins and ends plain.
     pub fn rows_ansi(&self) -> Vec<String> {
-        row::rows(self.emulator.term.grid(), self.emulator.size().rows).map(row::ansi).collect()
+        let mut pen = Pen::plain();
+        let rows = row::rows(self.emulator.term.grid(), self.emulator.size().rows);
+        rows.map(|row| row::ansi(row, &mut pen)).collect()
     }
 
     /// The columns and rows it has.

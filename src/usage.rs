@@ -1,6 +1,18 @@
-//! What clap says of a wrong command line, in the one line that every error of ours is.
+//! What the command lines of all three programs share.
 
-/// Clap's paragraph, with its tip if it has one, in a line without `error: ` and usage.
+use clap::builder::{OsStr, Resettable};
+
+/// The variable in the environment that holds the endpoint; none where it is empty, which counts as unset.
+pub(crate) fn endpoint_variable() -> Resettable<OsStr> {
+    const NAME: &str = "ZV_ENDPOINT";
+    if std::env::var_os(NAME).is_some_and(|endpoint| endpoint.is_empty()) {
+        return Resettable::Reset;
+    }
+    Resettable::Value(NAME.into())
+}
+
+/// What clap says of a wrong command line, its paragraph and its tip if it has one, in the one line that every error of ours is: without
+/// `error: ` and usage.
 pub fn one_line(text: &str) -> String {
     let (said, rest) = text.trim_start_matches("error: ").split_once("\n\n").unwrap_or((text, ""));
     let said: Vec<&str> = said.lines().map(str::trim).collect();

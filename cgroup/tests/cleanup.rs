@@ -75,6 +75,23 @@ fn runs_follow_each_other_with_peaks_of_their_own() {
 }
 
 #[test]
+fn a_busy_leaf_is_neither_waited_for_nor_forgotten() {
+    let Some(scene) = scene("busy", Limits::default()) else { return };
+    let mut child = start(&scene.leaf, "echo; exec sleep 1000");
+    said(&mut child);
+    let begun = Instant::now();
+    scene.leaf.remove_now().unwrap_err();
+    scene.group.remove_run(1).unwrap_err();
+    // Waiting would take a quarter of a second each time, in each hierarchy.
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("the leaf can be removed", || scene.group.remove_run(1).ok());
+    assert!(directories(scene.group.name()).iter().all(|dir| !dir.join("run-1").exists()));
+    scene.group.remove_run(1).unwrap();
+}
+
+#[test]
 fn a_sample_of_a_removed_leaf_is_an_error() {
     let Some(mut scene) = scene("removed", Limits::default()) else { return };
     scene.group.remains().kill_and_remove(Instant::now() + PATIENCE).unwrap();

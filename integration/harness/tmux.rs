@@ -76,6 +76,11 @@ impl Tmux {
         self.run(&["resize-window", "-x", &cols.to_string(), "-y", &rows.to_string()]);
     }
 
+    /// The window is closed, with all that runs in it.
+    pub(crate) fn closes(&self) {
+        self.run(&["kill-pane"]);
+    }
+
     /// The rows of the screen, those below the last that has something in it left out.
     pub(crate) fn screen(&self) -> String {
         String::from_utf8_lossy(&self.run(&["capture-pane", "-p"])).trim_end().to_owned()

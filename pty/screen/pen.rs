@@ -17,6 +17,10 @@ const ATTRIBUTES: Flags = Flags::INVERSE
 /// Links that the library numbered itself, since the program gave no id, end so.
 const OWN_ID: &str = "_alacritty";
 
+/// The most bytes of links that one picture, or one text of all rows, has in it; text beyond that is drawn without. A link may be a hundred
+/// times as long as the text under it, and change with each cell.
+const LINKS_MAX_BYTES: usize = 256 << 10;
+
 /// How text is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Style {
@@ -37,6 +41,8 @@ const PLAIN: Style = Style {
 pub(super) struct Pen {
     style: Style,
     link: Option<Link>,
+    /// How many more bytes of links may be written.
+    links_room: usize,
 }
 
 /// A link is known by its address, and by the id where the program gave one.
@@ -45,6 +51,11 @@ struct Link(Hyperlink);
 impl Link {
     fn id(&self) -> Option<&str> {
         Some(self.0.id()).filter(|id| !id.ends_with(OWN_ID))
+    }
+
+    /// Bytes that name it.
+    fn len(&self) -> usize {
+        self.0.uri().len() + self.id().map_or(0, str::len)
     }
 }
 
@@ -57,7 +68,7 @@ impl PartialEq for Link {
 impl Pen {
     /// A pen for a terminal that draws plain.
     pub(super) const fn plain() -> Pen {
-        Pen { style: PLAIN, link: None }
+        Pen { style: PLAIN, link: None, links_room: LINKS_MAX_BYTES }
     }
 
     /// Appends what changes the terminal to draw as `cell` is drawn.
@@ -70,6 +81,13 @@ impl Pen {
         }
         let link = cell.hyperlink().map(Link);
         if link != self.link {
+            self.take_link(link.filter(|link| link.len() <= self.links_room), out);
+        }
+    }
+
+    fn take_link(&mut self, link: Option<Link>, out: &mut Vec<u8>) {
+        if link != self.link {
+            self.links_room -= link.as_ref().map_or(0, Link::len);
             write_link(link.as_ref(), out);
             self.link = link;
         }

@@ -86,11 +86,11 @@ pub(super) fn text(row: &Row<Cell>, keep: usize) -> String {
     text(0, keep.min(row.len())) + text(keep.min(row.len()), row.len()).trim_end_matches(' ')
 }
 
-/// The row with its colours and links; it begins and ends plain.
-pub(super) fn ansi(row: &Row<Cell>) -> String {
-    let (mut out, mut pen) = (Vec::new(), Pen::plain());
+/// The row with its colours and links; it begins and ends plain, and so does the pen.
+pub(super) fn ansi(row: &Row<Cell>, pen: &mut Pen) -> String {
+    let mut out = Vec::new();
     for glyph in glyphs(row, 0, end_of(row, 0, row.len())) {
-        glyph.draw(&mut pen, &mut out);
+        glyph.draw(pen, &mut out);
     }
     pen.put_down(&mut out);
     String::from_utf8_lossy(&out).into_owned()

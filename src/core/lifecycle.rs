@@ -60,6 +60,8 @@ pub struct MainEnded {
     pub at: Timestamp,
     /// Whether other processes of the tree are left.
     pub others: bool,
+    /// Whether the kernel killed any process of the run for want of memory just before; none where nobody counts that.
+    pub oom: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +120,8 @@ pub struct Lifecycle {
     /// Whether the command came with the watcher, and not later by an order.
     own_command: bool,
     restarts: Restarts,
+    /// Whether the present run was sent a KILL from here.
+    sent_kill: bool,
     phase: Phase,
     runs: u32,
     began: bool,
@@ -139,6 +143,7 @@ impl Lifecycle {
             has_command: !spec.command.is_empty(),
             own_command: !spec.command.is_empty(),
             restarts: Restarts::new(spec.restart, spec.backoff, seed),
+            sent_kill: false,
             phase: Phase::Waiting,
             runs: 0,
             began: false,
@@ -229,7 +234,8 @@ impl Lifecycle {
     }
 
     /// The main process has ended.
-    pub fn on_main_ended(&mut self, now: Instant, ended: MainEnded, out: &mut Vec<Action>) {
+    pub fn on_main_ended(&mut self, now: Instant, mut ended: MainEnded, out: &mut Vec<Action>) {
+        ended.oom = ended.oom.map(|oom| oom && ended.exit == KILLED && !self.sent_kill);
         if let Phase::Starting { run, .. } = self.phase
             && self.leftovers == Leftovers::Wait
             && ended.others
@@ -271,7 +277,7 @@ impl Lifecycle {
         self.status = ended.exit.shell_status();
         let report = ExitReport {
             exit: ended.exit,
-            oom: usage.oom_kills.map(|kills| kills > 0 && ended.exit == KILLED),
+            oom: ended.oom,
             started_at: run.started_at,
             ended_at: ended.at,
             runtime: lived,
@@ -347,6 +353,7 @@ impl Lifecycle {
                 self.phase = Phase::Stopping { run, grace, then };
                 out.push(Action::Record(Fact::Stopping { run: run.number, cause: cause.clone() }));
                 if gently {
+                    self.sent_kill |= self.stop_signal == Signal::KILL;
                     out.push(Action::Signal(self.stop_signal));
                     out.extend(self.hangs_up.then_some(Action::Signal(Signal::HUP)));
                     out.push(Action::Signal(Signal::CONT));
@@ -377,6 +384,7 @@ impl Lifecycle {
         if let Phase::Stopping { run, grace, .. } | Phase::Clearing { run, grace, .. } = &mut self.phase {
             let first = !matches!(grace, Grace::Over);
             *grace = Grace::Over;
+            self.sent_kill = true;
             if first {
                 out.push(Action::Record(Fact::Killed { run: run.number }));
             }
@@ -386,6 +394,7 @@ impl Lifecycle {
 
     fn spawn(&mut self, out: &mut Vec<Action>) {
         self.runs = self.runs.saturating_add(1);
+        self.sent_kill = false;
         self.phase = Phase::Spawning;
         out.push(Action::Spawn { run: self.runs });
     }

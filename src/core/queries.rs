@@ -14,8 +14,9 @@
 //! - ENQ never passes.
 //! - Of a dropped sequence the controls it contained are passed on.
 //! - A sequence cut off by the ESC of a question goes with the question: passed on, it would join with what follows and ask.
-//! - Some terminals read C1 controls that are encoded in UTF-8 (0xC2 and 0x80 to 0x9F), so these count as ESC and a letter. Bytes 0x80 to
-//!   0x9F in any other place are text.
+//! - Some terminals read C1 controls that are encoded in UTF-8 (0xC2 and 0x80 to 0x9F), so these count as ESC and a letter, and become that
+//!   inside a sequence, where others would pass over them. Bytes 0x80 to 0x9F in any other place are text, and what would make controls of
+//!   them, a switch of the coding, never passes.
 //!
 //! Modes that make a terminal report what its user does (mouse, focus, colour scheme) are no questions and pass.
 
@@ -121,9 +122,7 @@ impl QueryFilter {
         let led = self.held.last() == Some(&C1_LEAD);
         if led && (0x80..0xa0).contains(&byte) {
             self.held.pop();
-            self.begin(C1_LEAD, out);
-            self.held.push(byte);
-            return self.on_escape(byte - 0x40, false, out);
+            return self.on_c1(byte, out);
         }
         match byte {
             ESC => return self.begin(ESC, out),
@@ -144,6 +143,16 @@ impl QueryFilter {
         if self.held.len() >= HELD_MAX_BYTES {
             self.overflow(out);
         }
+    }
+
+    /// A C1 control in UTF-8, from behind its first byte. Inside a sequence or a string terminals disagree on whether it is one, so there it is
+    /// passed on as ESC and a letter, on which they agree.
+    fn on_c1(&mut self, byte: u8, out: &mut Vec<u8>) {
+        let letter = byte - 0x40;
+        let (introducer, second) = if self.state == State::Text { (C1_LEAD, byte) } else { (ESC, letter) };
+        self.begin(introducer, out);
+        self.held.push(second);
+        self.on_escape(letter, false, out);
     }
 
     /// ESC, or the first byte of a C1 control: ends what is under way and begins a sequence.
@@ -189,6 +198,7 @@ impl QueryFilter {
         self.body = self.held.len();
         match byte {
             0x20..0x30 => self.state = State::Escape { intermediates: true },
+            0x30..0x7f if intermediates && self.switches_coding() => self.drop_held(out),
             0x30..0x7f if intermediates => self.pass(out),
             b'[' => self.state = State::Csi,
             b']' => self.state = State::String(StringKind::Osc),
@@ -199,6 +209,12 @@ impl QueryFilter {
             0x30..0x7f => self.pass(out),
             _ => {} // a control, or a byte that terminals pass over here
         }
+    }
+
+    /// Whether the escape sequence that is held, the last one begun, switches the coding.
+    fn switches_coding(&self) -> bool {
+        let begin = memchr::memrchr(ESC, &self.held).map_or(0, |at| at + 1);
+        ask::switches_coding(&self.held[begin..])
     }
 
     fn on_csi(&mut self, byte: u8, out: &mut Vec<u8>) {
@@ -241,13 +257,13 @@ impl QueryFilter {
 
     /// What the string held asks; a graphics command is made one without a receipt.
     fn judge(&mut self, kind: StringKind, ended: bool) -> Verdict {
-        let body = &self.held[self.body..];
+        let body = ask::without_controls(&self.held[self.body..]);
         match kind {
-            StringKind::Osc => ask::operating_system_command(body.strip_suffix(&[BEL]).unwrap_or(body), ended),
-            StringKind::Dcs => ask::device_control(body, ended),
+            StringKind::Osc => ask::operating_system_command(&body, ended),
+            StringKind::Dcs => ask::device_control(&body, ended),
             StringKind::Apc => {
-                let verdict = ask::graphics_command(body, ended);
-                if let Some(quiet) = (verdict == Verdict::Passes).then(|| ask::without_receipt(body)).flatten() {
+                let verdict = ask::graphics_command(&body, ended);
+                if let Some(quiet) = (verdict == Verdict::Passes).then(|| ask::without_receipt(&body)).flatten() {
                     self.held.truncate(self.body);
                     self.held.extend_from_slice(&quiet);
                 }

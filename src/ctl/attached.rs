@@ -42,6 +42,8 @@ pub enum End {
         status: u8,
         /// How, in one line.
         what: String,
+        /// Another run follows by itself.
+        again: bool,
     },
     /// The view was ended by somebody else: why.
     SentAway(String),
@@ -89,6 +91,7 @@ pub struct Linked {
     name: String,
     id: Id,
     process: Address,
+    run: u32,
 }
 
 /// A view over all its links.
@@ -124,11 +127,11 @@ impl Linked {
             if let Answer::Failed(failure) = part.answer {
                 return Err(CtlError::Failed(failure));
             }
-            let Answer::View(View::Attached { id, name, .. }) = part.answer else {
+            let Answer::View(View::Attached { id, name, run, .. }) = part.answer else {
                 return Err(client.unexpected(&part.answer));
             };
             let (name, process) = (name.to_string(), id.into());
-            return Ok(Linked { client, request, credit: Credit::default(), size, name, id, process });
+            return Ok(Linked { client, request, credit: Credit::default(), size, name, id, process, run });
         }
     }
 
@@ -152,7 +155,7 @@ impl<'a> Attached<'a> {
     /// Views until the end. The bytes that were never shown come with it; the terminal is given back before it returns.
     pub async fn run(mut self) -> (End, u64) {
         let mut begun = false;
-        let end = loop {
+        let mut end = loop {
             let stepped = if begun { self.step().await } else { self.begin().await };
             begun = true;
             match stepped {
@@ -169,7 +172,9 @@ impl<'a> Attached<'a> {
             self.console.drain(LAST_OUTPUT).await;
         }
         drop(self.console);
-        if matches!(end, End::Detached | End::Console(_)) {
+        if let End::RunEnded { again, .. } = &mut end {
+            *again = self.linked.client.starts_again(self.linked.id, self.linked.run).await;
+        } else if matches!(end, End::Detached | End::Console(_)) {
             // That the view is over need not be heard; what was typed before the detach keys must be.
             let _ = self.linked.client.cancel(self.linked.request).await;
             self.linked.client.goodbye(self.asker.door.timeout.min(Duration::from_millis(500))).await;
@@ -266,7 +271,7 @@ impl<'a> Attached<'a> {
             }
             View::Terminal => self.console.show(payload),
             View::Took { bytes } => self.linked.credit.took = self.linked.credit.took.max(bytes),
-            View::RunEnded { status, what } => return Some(End::RunEnded { status, what }),
+            View::RunEnded { status, what } => return Some(End::RunEnded { status, what, again: false }),
             View::SentAway(why) => return Some(End::SentAway(why)),
         }
         None

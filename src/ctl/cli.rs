@@ -49,7 +49,7 @@ pub struct Cli {
 #[derive(Args, Debug)]
 pub struct Common {
     /// The zerovisor to ask: ipc://PATH or tcp://HOST:PORT
-    #[arg(short, long, global = true, env = "ZV_ENDPOINT", default_value = DEFAULT_ENDPOINT, value_name = "ENDPOINT")]
+    #[arg(short, long, global = true, env = crate::usage::endpoint_variable(), default_value = DEFAULT_ENDPOINT, value_name = "ENDPOINT")]
     pub endpoint: Endpoint,
     /// Talk to a tcp:// endpoint without encryption or proof of who answers
     #[arg(long, global = true)]
@@ -239,7 +239,7 @@ pub struct Wait {
     /// Which.
     #[command(flatten)]
     pub targets: Targets,
-    /// Until its screen shows text that matches, or, without a terminal, until its present run has written a line that does
+    /// Until its screen shows text that matches, or, without a terminal, until its present run or a later one has written a line that does
     #[arg(long, value_name = "REGEX", conflicts_with = "until")]
     pub text: Option<regex::Regex>,
     /// For what

@@ -257,7 +257,7 @@ impl FromStr for Filter {
         let expression = parser.or()?;
         match parser.peek() {
             None => Ok(Filter(expression)),
-            Some(_) => Err(parser.wrong("expected && or ||")),
+            Some(_) => Err(parser.instead_of("&& or ||")),
         }
     }
 }
@@ -325,6 +325,17 @@ impl Parser {
         BadFilter { what: what.into(), position }
     }
 
+    /// What stands here in place of what was expected; a word of other languages is told its sign.
+    fn instead_of(&self, expected: &str) -> BadFilter {
+        match self.peek() {
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case("or") => self.wrong("write || for or"),
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case("and") => self.wrong("write && for and"),
+            Some(Token::Word(_) | Token::Quoted(_) | Token::Symbol(_)) | None => {
+                self.wrong(format!("expected {expected}"))
+            }
+        }
+    }
+
     fn or(&mut self) -> Result<Expression, BadFilter> {
         let mut parts = vec![self.and()?];
         while self.take("||") {
@@ -351,7 +362,7 @@ impl Parser {
         } else if self.take("(") {
             let inner = self.or()?;
             if !self.take(")") {
-                return Err(self.wrong("expected )"));
+                return Err(self.instead_of(")"));
             }
             inner
         } else {
@@ -365,6 +376,9 @@ impl Parser {
         let Some(Token::Word(name)) = self.peek().cloned() else {
             return Err(self.wrong("expected a field such as cpu or name"));
         };
+        if name.eq_ignore_ascii_case("not") {
+            return Err(self.wrong("write ! for not"));
+        }
         let Some(field) = Field::named(&name) else {
             return Err(self.wrong(format!("'{}' is not a field; zvctl ps --help lists them", name.escape_debug())));
         };

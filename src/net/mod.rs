@@ -24,7 +24,7 @@ pub mod zmtp;
 pub use dial::{DialError, dial};
 pub use endpoint::Endpoint;
 pub use heartbeat::{HEARTBEAT, HEARTBEATS_MISSED, Heartbeat};
-pub use link::{Frames, Link, LinkError, LinkRx, LinkTx};
+pub use link::{Frames, Link, LinkError, LinkRx, LinkTx, UNSENT_MAX_BYTES};
 pub use listen::{Acceptor, Admission, BindError};
 pub use reconnect::Backoff;
 pub use wire::Peer;

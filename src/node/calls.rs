@@ -47,3 +47,6 @@ pub(super) enum Call {
 
 /// Where a link takes its calls from. Nobody keeps one for longer than a call takes: their end says that the link is to end.
 pub(super) type Calls = mpsc::Sender<Call>;
+
+/// Calls as they are kept for longer: none are left once the link has ended, or a newer one of the same watcher took over.
+pub(super) type WeakCalls = mpsc::WeakSender<Call>;

@@ -17,7 +17,7 @@ pub const DEFAULT_ENDPOINT: &str = "ipc://zerovisor.sock";
 #[command(name = "zerovisor", version, max_term_width = 100)]
 pub struct Cli {
     /// Listen here: ipc://PATH or tcp://HOST:PORT (* for all addresses); may be given several times
-    #[arg(short, long = "endpoint", value_name = "ENDPOINT", env = "ZV_ENDPOINT", default_value = DEFAULT_ENDPOINT, value_delimiter = ',')]
+    #[arg(short, long = "endpoint", value_name = "ENDPOINT", env = crate::usage::endpoint_variable(), default_value = DEFAULT_ENDPOINT, value_delimiter = ',')]
     pub endpoints: Vec<Endpoint>,
 
     /// Allow tcp endpoints that anybody who can reach them may read and command

@@ -43,6 +43,7 @@ pub(super) async fn serve(node: Node, link: Link) -> Result<(), SessionError> {
         node,
         queue,
         requests: HashMap::new(),
+        last_serial: 0,
         tasks: JoinSet::new(),
         heartbeat: Heartbeat::new(Instant::now()),
     };
@@ -50,6 +51,8 @@ pub(super) async fn serve(node: Node, link: Link) -> Result<(), SessionError> {
 }
 
 struct Running {
+    /// Tells it from earlier requests of the same number: the client chooses those, and may choose one again.
+    serial: u64,
     answers: Answers,
     task: AbortHandle,
     viewer: Option<Arc<Viewer>>,
@@ -59,8 +62,9 @@ struct Client {
     node: Node,
     queue: mpsc::Sender<Queued>,
     requests: HashMap<u64, Running>,
-    // Dropped with the link, it ends what still runs for it.
-    tasks: JoinSet<u64>,
+    last_serial: u64,
+    // Dropped with the link, it ends what still runs for it. Each says its number and serial.
+    tasks: JoinSet<(u64, u64)>,
     heartbeat: Heartbeat,
 }
 
@@ -86,9 +90,7 @@ impl Client {
                 Some((request, answer, payload)) = answers.recv(), if link.tx.unsent_bytes() <= UNSENT_BYTES => {
                     send(&mut link.tx, &ToPeer::Answer { request, answer }, payload).await?;
                 }
-                Some(Ok(request)) = self.tasks.join_next() => {
-                    self.requests.remove(&request);
-                }
+                Some(Ok((request, serial))) = self.tasks.join_next() => self.ended(request, serial),
                 _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
                     return Err(SessionError::Silent);
                 },
@@ -132,6 +134,13 @@ impl Client {
         }
     }
 
+    /// A request has ended; one that was cancelled meanwhile leaves a later one of its number alone.
+    fn ended(&mut self, request: u64, serial: u64) {
+        if self.requests.get(&request).is_some_and(|running| running.serial == serial) {
+            self.requests.remove(&request);
+        }
+    }
+
     fn grant(&self, request: u64, bytes: u64) {
         if let Some(running) = self.requests.get(&request) {
             running.answers.grant(bytes);
@@ -149,7 +158,8 @@ impl Client {
     fn begin(&mut self, request: Request, payload: Option<Bytes>) -> Option<ToPeer> {
         let number = request.request;
         let refuse = |failure| Some(ToPeer::Answer { request: number, answer: Answer::Failed(failure) });
-        if self.requests.len() >= REQUESTS_MAX {
+        // Cancelled ones count until they are gone.
+        if self.tasks.len() >= REQUESTS_MAX {
             return refuse(Failure::TooMany(REQUESTS_MAX));
         }
         if self.requests.contains_key(&number) {
@@ -169,13 +179,15 @@ impl Client {
             | Ask::Screen { .. }
             | Ask::NodeRows => None,
         };
+        self.last_serial += 1;
+        let serial = self.last_serial;
         let (node, of_task, viewed) = (self.node.clone(), answers.clone(), viewer.clone());
         let task = self.tasks.spawn(async move {
             let with = With { payload, viewer: viewed };
             answer(&node, request, with, &of_task).await;
-            number
+            (number, serial)
         });
-        self.requests.insert(number, Running { answers, task, viewer });
+        self.requests.insert(number, Running { serial, answers, task, viewer });
         None
     }
 }

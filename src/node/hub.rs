@@ -13,7 +13,7 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Happening, ProcessRow, Story};
 use zerovisor_core::wire::{Failure, Outcome, Refusal, WatcherHello};
 
-use super::calls::Calls;
+use super::calls::{Calls, WeakCalls};
 use super::registry::{Change, Registry};
 use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
@@ -41,7 +41,7 @@ pub(super) struct Target {
     /// Its name.
     pub name: ProcessName,
     /// Where orders go, if its watcher has a link.
-    pub orders: Option<Calls>,
+    pub orders: Option<WeakCalls>,
     /// How far its log is written.
     pub written: watch::Receiver<Written>,
     /// Its state; the channel closes when it is removed.
@@ -219,7 +219,7 @@ impl HubTask {
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
                 for (head, fact) in facts {
-                    self.registry.tell(id, head.at, &fact, Instant::now());
+                    self.registry.tell(id, head.at, &fact, Instant::now(), Timestamp(now_us()));
                 }
             }
             Message::Sampled { id, generation, sample } => {
@@ -250,7 +250,9 @@ impl HubTask {
         let Some(entry) = self.registry.get(hello.id) else {
             return Err(Refusal::Busy("the process was removed just now".into()));
         };
-        if let Err(error) = self.store.write_meta(&entry.meta) {
+        if !entry.stored
+            && let Err(error) = self.store.write_meta(&entry.meta)
+        {
             tracing::error!(%error, "a process cannot be taken in");
             // There will be no link behind this entry.
             match change {
@@ -262,6 +264,7 @@ impl HubTask {
             return Err(Refusal::Busy(error.to_string()));
         }
         let declared = Declared { generation, name: entry.meta.name.clone(), written: entry.written.clone() };
+        self.registry.stored(hello.id);
         self.note(hello.id, change);
         Ok(declared)
     }
@@ -308,7 +311,7 @@ impl HubTask {
             Some(Target {
                 id: *id,
                 name: entry.meta.name.clone(),
-                orders: entry.orders().cloned(),
+                orders: entry.orders().map(Calls::downgrade),
                 written: entry.written.subscribe(),
                 state: entry.state.subscribe(),
                 rival: self.registry.rival(*id),

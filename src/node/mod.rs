@@ -54,6 +54,7 @@ use scribe::{Scribe, Tools, now_us};
 use session::Node;
 use store::{Store, StoreError};
 use textlog::{Target, TextConfig, TextLog, TextLogError};
+use viewers::Numbers;
 
 use crate::PROGRAM_VERSION;
 use crate::host::Host;
@@ -161,7 +162,9 @@ impl Parts {
         let (scribe, scribe_thread) = scribe::start(tools)?;
         let task = hub_task(inbox, &name, &store, &scribe);
         let (pool, machine) = (Arc::new(Mutex::new(Pool::default())), Arc::new(Machine::default()));
-        let node = Node { name, hub, scribe, pool, machine, started_at: Timestamp(now_us()), began: Instant::now() };
+        let (started_at, began) = (Timestamp(now_us()), Instant::now());
+        let viewers = Numbers::since(started_at);
+        let node = Node { name, hub, scribe, pool, viewers, machine, started_at, began };
         let threads = std::iter::once(scribe_thread).chain(text_thread).collect();
         Ok(Parts { node, hub: Mutex::new(Some(task)), text, threads, _lock: lock })
     }

@@ -47,6 +47,8 @@ pub(super) enum Reach {
 pub(super) struct Entry {
     /// What was declared.
     pub meta: Meta,
+    /// Whether the data directory has just this of it.
+    pub stored: bool,
     /// What its facts tell.
     pub story: Story,
     /// The state its watcher said it was in, for as long as no fact tells.
@@ -62,10 +64,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(meta: Meta, story: Story, declared: State, reach: Reach) -> Entry {
+    fn new(meta: Meta, stored: bool, story: Story, declared: State, reach: Reach) -> Entry {
         let (written, _) = watch::channel(Written::default());
         let (state, _) = watch::channel(declared);
-        let entry = Entry { meta, story, declared, reach, written, state, runtime_from: None, sampled: None };
+        let entry = Entry { meta, stored, story, declared, reach, written, state, runtime_from: None, sampled: None };
         entry.publish();
         entry
     }
@@ -203,7 +205,7 @@ impl Registry {
         let declared = State::Starting;
         let live = story.state.unwrap_or(declared).is_live();
         let reach = if live { Reach::Unreachable { since: now } } else { Reach::Gone };
-        self.entries.insert(meta.id, Entry::new(meta, story, declared, reach));
+        self.entries.insert(meta.id, Entry::new(meta, true, story, declared, reach));
     }
 
     /// A watcher says hello: its entry, new or known, with a name of its own and this link.
@@ -241,11 +243,12 @@ impl Registry {
         };
         match self.entries.get_mut(&hello.id) {
             Some(entry) => {
+                entry.stored &= entry.meta == meta;
                 (entry.meta, entry.reach, entry.declared) = (meta, reach, hello.state);
                 entry.publish();
             }
             None => {
-                self.entries.insert(hello.id, Entry::new(meta, Story::default(), hello.state, reach));
+                self.entries.insert(hello.id, Entry::new(meta, false, Story::default(), hello.state, reach));
             }
         }
         Ok((generation, change))
@@ -285,12 +288,20 @@ impl Registry {
         }
     }
 
-    /// Facts were journaled.
-    pub(super) fn tell(&mut self, id: Id, at: Timestamp, fact: &Fact, now: Instant) {
+    /// What was declared is in the data directory.
+    pub(super) fn stored(&mut self, id: Id) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stored = true;
+        }
+    }
+
+    /// A fact of a point in time was journaled, perhaps long after it: as of `now`, which is `wall` for people.
+    pub(super) fn tell(&mut self, id: Id, at: Timestamp, fact: &Fact, now: Instant, wall: Timestamp) {
         if let Some(entry) = self.entries.get_mut(&id) {
             match fact {
                 Fact::Started { run, .. } => {
-                    entry.runtime_from = Some(now);
+                    // Where that is before the monotonic clock began, the wall clock says since when.
+                    entry.runtime_from = now.checked_sub(wall.since(at));
                     entry.sampled.take_if(|latest| latest.run() < *run);
                 }
                 Fact::Ended { run, .. } => {

@@ -24,12 +24,16 @@ use super::in_flight::{Acknowledged, Unjournaled};
 use super::machine::Machine;
 use super::samples::{self, SAMPLES_APART};
 use super::scribe::{Opening, Receipt, Scribe};
-use super::viewers::Relay;
+use super::viewers::{Numbers, Relay};
 use crate::PROGRAM_VERSION;
 use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
 
 /// How long a link may take to say hello once its handshake is done.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bytes on their way to a watcher's socket past which calls wait: they are thousands of small ones, so that nothing that clients do makes
+/// the link refuse a message, which would end it.
+const CALLS_UNSENT_BYTES: u64 = 64 << 10;
 
 /// One part in so many of a window may be journaled before it is acknowledged, while more is coming.
 const ACK_SHARE: u64 = 4;
@@ -45,6 +49,8 @@ pub(super) struct Node {
     pub scribe: Scribe,
     /// What windows grow from.
     pub pool: Arc<Mutex<Pool>>,
+    /// What viewers are numbered by.
+    pub viewers: Numbers,
     /// What it runs on.
     pub machine: Arc<Machine>,
     /// When the node began, by the monotonic clock.
@@ -140,7 +146,7 @@ impl Node {
             farewell: false,
             next_order: 1,
             waiting: HashMap::new(),
-            relay: Relay::default(),
+            relay: Relay::new(self.viewers.clone()),
             sampled: None,
         };
         let ended = watcher.run(link, version, declared, calls).await;
@@ -221,18 +227,24 @@ impl WatcherLink<'_> {
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // All four are cancel-safe: a message stays where it is until it is taken. Calls first: their end says that a newer link has
+            let is_behind = link.tx.unsent_bytes() > CALLS_UNSENT_BYTES;
+            // All are cancel-safe: a message stays where it is until it is taken. Calls first: their end says that a newer link has
             // taken over, and nothing more may come from this one. They are few, as receipts are beside frames.
             tokio::select! {
                 biased;
-                call = calls.recv() => match call {
+                call = calls.recv(), if !is_behind => match call {
                     Some(call) => self.on_call(call, &mut link.tx).await?,
                     // The registry forgot the process, or a newer link of the same watcher took over.
                     None => return Ok(()),
                 },
+                drained = link.tx.drained_to(CALLS_UNSENT_BYTES), if is_behind => drained?,
                 Some(receipt) = received.recv() => self.on_receipt(receipt, &mut received, &mut link.tx).await?,
                 _ = beat.tick() => self.on_beat(&mut link.tx).await?,
                 frames = link.rx.recv() => {
+                    // Of a watcher that does not read, calls are not looked at.
+                    if is_behind && calls.is_closed() {
+                        return Ok(());
+                    }
                     self.heartbeat.on_heard(Instant::now());
                     if self.on_message(frames?, &mut link.tx).await? {
                         return Ok(link.close().await?);

@@ -44,6 +44,11 @@ impl RunCgroup {
         entrance.map_err(|error| SpawnError::no_cgroup(program, error.to_string()))
     }
 
+    /// How many of its processes the kernel has killed for want of memory; none where nobody counts it.
+    pub(super) fn oom_kills(&mut self) -> Option<u64> {
+        self.leaf.as_mut().and_then(Leaf::oom_kills)
+    }
+
     /// What measures it.
     pub(super) fn leaf(&mut self) -> Option<&mut Leaf> {
         self.leaf.as_mut()
@@ -101,11 +106,11 @@ impl RunCgroup {
         }
     }
 
-    /// The run is over: what the kernel counted goes into its report, and the cgroup goes.
-    pub(super) fn finish(mut self, usage: &mut Usage) {
+    /// The run is over: what the kernel counted goes into its report, and the cgroup goes. False if the kernel holds it still.
+    pub(super) fn finish(mut self, usage: &mut Usage) -> bool {
         // The descriptor is let go before the directory.
         self.emptied = None;
-        let Some(mut leaf) = self.leaf else { return };
+        let Some(mut leaf) = self.leaf else { return true };
         if let Ok(reading) = leaf.sample_costly() {
             let (user, system) = (reading.cpu_user_us.unwrap_or(0), reading.cpu_system_us.unwrap_or(0));
             // Whichever knows more: the cgroup has those whose parent never waited, the tree those who left the cgroup.
@@ -117,7 +122,6 @@ impl RunCgroup {
             usage.written_bytes = reading.io_written_bytes;
             usage.oom_kills = reading.oom_kills;
         }
-        // One that cannot be removed now goes with the group.
-        let _later = leaf.remove();
+        leaf.remove_now().is_ok()
     }
 }

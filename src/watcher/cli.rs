@@ -45,7 +45,7 @@ const CWD_SHOWN_BYTES: usize = 4096;
 )]
 pub struct Cli {
     /// Where the zerovisor is: ipc://PATH or tcp://HOST:PORT
-    #[arg(short, long, env = "ZV_ENDPOINT", default_value = "ipc://zerovisor.sock")]
+    #[arg(short, long, env = crate::usage::endpoint_variable(), default_value = "ipc://zerovisor.sock")]
     endpoint: Endpoint,
     /// Allow tcp without encryption and authentication
     #[arg(long)]

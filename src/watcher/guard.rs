@@ -194,12 +194,13 @@ impl GuardSide {
     pub fn run(mut self) -> u8 {
         let ended = self.forward_until_end();
         let orphaned = !self.tree.is_empty();
-        let limit = Instant::now() + KILL_FOR;
+        // Each kill has a time of its own: one who hangs in the cgroup must not keep the rest of the tree alive.
+        let limit = || Instant::now() + KILL_FOR;
         // The cgroup first: nothing is born faster than it kills. What that misses is met by the tree's kill.
         let remains = self.remains();
-        let cleared = remains.as_ref().is_none_or(|remains| remains.kill_and_remove(limit).is_ok());
-        let stubborn = self.tree.kill_until_empty(limit, |_| {}).err();
-        if let (false, Some(Err(left))) = (cleared, remains.map(|remains| remains.kill_and_remove(limit))) {
+        let cleared = remains.as_ref().is_none_or(|remains| remains.kill_and_remove(limit()).is_ok());
+        let stubborn = self.tree.kill_until_empty(limit(), |_| {}).err();
+        if let (false, Some(Err(left))) = (cleared, remains.map(|remains| remains.kill_and_remove(limit()))) {
             complain(&left.to_string());
         }
         if let Ended::Killed { signal, .. } = ended {

@@ -8,11 +8,15 @@ use bytes::{Buf, Bytes};
 use tokio::net::unix::pipe;
 use zerovisor_core::wire::TYPED_WINDOW_BYTES;
 use zerovisor_pty::Writer;
+use zerovisor_pty::screen::ANSWERS_MAX_BYTES;
 
-/// The most input that waits for a program to read it, in bytes; more is refused. What viewers type does not count: each has a window.
+/// The most input that waits for a program to read it, in bytes; more is refused. What viewers type does not count, since each has a
+/// window, nor do answers.
 pub(super) const INPUT_QUEUE_BYTES: usize = 1 << 20;
 /// Input of the console is taken only while less than this waits, in bytes: a program that does not read makes it wait.
 const CONSOLE_BELOW_BYTES: usize = 64 << 10;
+/// What viewers that have left had typed ahead, in bytes; what one leaves beyond that goes nowhere.
+const LEFT_MAX_BYTES: usize = 1 << 20;
 
 /// Why input was not taken. None of it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,11 +56,23 @@ impl Sink {
     }
 }
 
-/// Some input, and the viewer who typed it, if one did.
+/// Whose input it is, which says by what it is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The user's console or an operator: [`INPUT_QUEUE_BYTES`] together.
+    Sent,
+    /// A viewer: [`TYPED_WINDOW_BYTES`] each.
+    Viewer(u64),
+    /// A viewer that has left since: [`LEFT_MAX_BYTES`] together.
+    Left,
+    /// The terminal itself: [`ANSWERS_MAX_BYTES`].
+    Answer,
+}
+
 #[derive(Debug)]
 struct Chunk {
     bytes: Bytes,
-    viewer: Option<u64>,
+    source: Source,
 }
 
 /// The input of one run.
@@ -64,7 +80,12 @@ struct Chunk {
 pub(super) struct Input {
     sink: Option<Sink>,
     queue: VecDeque<Chunk>,
+    /// Of the queue, what was sent, in bytes.
     waiting: usize,
+    /// Of the queue, what viewers that have left had typed, in bytes.
+    left: usize,
+    /// Of the queue, the answers, in bytes.
+    answers: usize,
     ending: bool,
     /// Whether its end was offered; on a terminal, where it has none, that is a key typed.
     end_offered: bool,
@@ -91,6 +112,8 @@ impl Input {
             sink: Some(sink),
             queue: VecDeque::new(),
             waiting: 0,
+            left: 0,
+            answers: 0,
             ending: false,
             end_offered: false,
             written: 0,
@@ -132,7 +155,8 @@ impl Input {
         }
         self.end_offered |= eof;
         self.ending = eof && matches!(self.sink, Some(Sink::Pipe(_)));
-        self.push(bytes, None);
+        self.waiting += bytes.len();
+        self.push(bytes, Source::Sent);
         Ok(())
     }
 
@@ -149,22 +173,40 @@ impl Input {
             return Err(InputDenial::Window);
         }
         self.ahead.insert(viewer, before + bytes.len() as u64);
-        self.push(bytes, Some(viewer));
+        self.push(bytes, Source::Viewer(viewer));
         Ok(())
     }
 
-    /// Answers of the terminal itself, which were asked for by the program.
-    pub(super) fn answer(&mut self, bytes: Bytes) {
-        // One that asks without end and never reads gets no more answers than the queue holds.
-        let _full = self.offer(bytes, false);
+    /// A viewer has left: what it typed still goes to the program, and its number may be another's from here on.
+    pub(super) fn forget(&mut self, viewer: u64) {
+        self.taken.retain(|(who, _)| *who != viewer);
+        if self.ahead.remove(&viewer).is_none() {
+            return;
+        }
+        let left = &mut self.left;
+        self.queue.retain_mut(|chunk| {
+            if chunk.source != Source::Viewer(viewer) {
+                return true;
+            }
+            chunk.source = Source::Left;
+            let fits = *left + chunk.bytes.len() <= LEFT_MAX_BYTES;
+            *left += if fits { chunk.bytes.len() } else { 0 };
+            fits
+        });
     }
 
-    fn push(&mut self, bytes: Bytes, viewer: Option<u64>) {
+    /// Answers of the terminal itself, which were asked for by the program. One that asks without end and never reads gets no more of them
+    /// than [`ANSWERS_MAX_BYTES`]; whoever types does not wait for them.
+    pub(super) fn answer(&mut self, bytes: Bytes) {
+        if !self.is_ending() && self.answers + bytes.len() <= ANSWERS_MAX_BYTES {
+            self.answers += bytes.len();
+            self.push(bytes, Source::Answer);
+        }
+    }
+
+    fn push(&mut self, bytes: Bytes, source: Source) {
         if !bytes.is_empty() {
-            if viewer.is_none() {
-                self.waiting += bytes.len();
-            }
-            self.queue.push_back(Chunk { bytes, viewer });
+            self.queue.push_back(Chunk { bytes, source });
         }
     }
 
@@ -185,9 +227,11 @@ impl Input {
                 Ok(bytes) => {
                     first.bytes.advance(bytes);
                     self.written += bytes as u64;
-                    match first.viewer {
-                        None => self.waiting -= bytes,
-                        Some(viewer) => {
+                    match first.source {
+                        Source::Sent => self.waiting -= bytes,
+                        Source::Left => self.left -= bytes,
+                        Source::Answer => self.answers -= bytes,
+                        Source::Viewer(viewer) => {
                             take(&mut self.ahead, viewer, bytes as u64);
                             tell(&mut self.taken, viewer, bytes as u64);
                         }
@@ -211,7 +255,7 @@ impl Input {
 
     fn close(&mut self) -> bool {
         self.queue = VecDeque::new();
-        self.waiting = 0;
+        (self.waiting, self.left, self.answers) = (0, 0, 0);
         self.sink.take().is_some()
     }
 }
@@ -231,3 +275,6 @@ fn tell(taken: &mut Vec<(u64, u64)>, viewer: u64, bytes: u64) {
         None => taken.push((viewer, bytes)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 //! [`pipes`] are its stdio, [`tree`] is everything the run has left alive. None of them knows a runtime.
 //!
 //! Around them the watcher proper, one task: [`session`] waits and acts; `process` drives the core's lifecycle with the bones; `pump`,
-//! `placement` and `cgroup` hold runs, `sampler` measures them; `input` and `console` carry bytes; `uplink` is the connection to the zerovisor. [`cli`] and [`mod@env`] are what the user typed.
+//! `placement` and `cgroup` hold runs, `sampler` measures them; `input` and `console` carry bytes; `alarm` rings; `uplink` is the connection to the zerovisor. [`cli`] and [`mod@env`] are what the user typed.
+mod alarm;
 mod cgroup;
 pub mod cli;
 mod clock;

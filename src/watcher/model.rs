@@ -3,17 +3,17 @@
 //! ```text
 //!   output, resizes, requests --> jobs --> Screen, here or on a thread for as long as much waits --> answers, pictures, texts
 //! ```
-//! What is little is done at once, after the record was sent: an echo costs about a microsecond. What is much goes to a thread of the
-//! runtime's pool, which ends when it is idle, while the output runs on. Jobs are done in their order, so a picture shows exactly what
-//! was written before it was asked for.
+//! What is little is done at once, after the record was sent: an echo costs about a microsecond. What is much goes to a thread, which
+//! ends with it, while the output runs on. Jobs are done in their order, so a picture shows exactly what was written before it was asked
+//! for.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use bytes::Bytes;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::spawn_blocking;
 use zerovisor_core::keys::KeyModes;
 use zerovisor_core::size::Size;
 use zerovisor_core::wire::ScreenShown;
@@ -23,6 +23,8 @@ use zerovisor_pty::screen::Screen;
 const BACKLOG_BYTES: usize = 256 << 10;
 /// So much is done at once, in bytes: some 50 µs of work.
 const AT_ONCE_BYTES: usize = 4 << 10;
+/// The stack of the thread, in bytes: the terminal library does not recurse.
+const STACK_BYTES: usize = 256 << 10;
 /// The most that wait to see the screen; one more is refused. More than there can be viewers, each of whom waits for one picture.
 const LOOKS_MAX: usize = 512;
 
@@ -151,6 +153,16 @@ impl Model {
         true
     }
 
+    /// Only those who are `wanted` still wait to see the screen: another may have the number of one that is gone.
+    pub(super) fn retain_looks(&mut self, wanted: impl Fn(u64) -> bool) {
+        self.jobs.retain(|job| match job {
+            Job::Look { viewer, .. } => wanted(*viewer),
+            Job::Feed(_) | Job::Resize(_) => true,
+        });
+        self.looks = self.jobs.iter().filter(|job| matches!(job, Job::Look { .. })).count();
+        self.seen.retain(|seen| wanted(seen.viewer));
+    }
+
     /// Whether all was done.
     pub(super) fn is_idle(&self) -> bool {
         self.jobs.is_empty() && matches!(self.place, Place::Here(_))
@@ -224,12 +236,12 @@ impl Model {
         }
     }
 
-    /// All output up to the next other job goes to a thread with the screen.
+    /// All output up to the next other job goes to a thread with the screen, or is done here where the system has no thread to give.
     fn send_away(&mut self, first: Bytes) {
         let (give_back, back) = oneshot::channel();
         let done = Arc::new(Notify::new());
         let away = Place::Away { back, done: Arc::clone(&done) };
-        let Place::Here(mut screen) = std::mem::replace(&mut self.place, away) else { return };
+        let Place::Here(screen) = std::mem::replace(&mut self.place, away) else { return };
         let mut pieces = vec![first];
         while let Some(Job::Feed(_)) = self.jobs.front() {
             if let Some(Job::Feed(bytes)) = self.jobs.pop_front() {
@@ -237,15 +249,42 @@ impl Model {
             }
         }
         self.backlog -= pieces.iter().map(Bytes::len).sum::<usize>();
-        spawn_blocking(move || {
-            let _bell = Bell(done);
-            let mut answers = Vec::new();
-            for bytes in pieces {
-                screen.feed(&bytes, &mut answers);
-            }
-            // A model that nobody has any more needs no screen.
-            let _unwanted = give_back.send((screen, answers));
-        });
+        if let Err(work) = on_a_thread(STACK_BYTES, Work { screen, pieces, give_back, bell: Bell(done) }) {
+            work.run();
+        }
+    }
+}
+
+/// Output that a screen is to take in.
+struct Work {
+    screen: Box<Screen>,
+    pieces: Vec<Bytes>,
+    give_back: oneshot::Sender<(Box<Screen>, Vec<u8>)>,
+    bell: Bell,
+}
+
+impl Work {
+    fn run(self) {
+        let Work { mut screen, pieces, give_back, bell } = self;
+        let mut answers = Vec::new();
+        for bytes in pieces {
+            screen.feed(&bytes, &mut answers);
+        }
+        // A model that nobody has any more needs no screen.
+        let _unwanted = give_back.send((screen, answers));
+        drop(bell);
+    }
+}
+
+/// Runs `work` on a thread of its own with a stack of this many bytes; gives it back where there is none to be had (RLIMIT_NPROC,
+/// `pids.max`). The runtime's pool would panic then.
+fn on_a_thread(stack_bytes: usize, work: Work) -> Result<(), Work> {
+    let (hand_over, handed) = mpsc::channel::<Work>();
+    // It gets its work once it is there: what is given to a thread that cannot be made is lost.
+    let run = move || handed.into_iter().for_each(Work::run);
+    match thread::Builder::new().name("screen".into()).stack_size(stack_bytes).spawn(run) {
+        Ok(_) => hand_over.send(work).map_err(|mpsc::SendError(work)| work),
+        Err(_) => Err(work),
     }
 }
 
@@ -336,5 +375,30 @@ mod tests {
         assert_eq!(seen[0].bytes, "last\n\n\n\n\n");
         assert_eq!((seen[0].shown.size, model.answers()), (Size::new(40, 5).unwrap(), Bytes::from_static(b"\x1b[0n")));
         assert_eq!(model.room(), BACKLOG_BYTES);
+    }
+    #[test]
+    fn who_is_gone_waits_for_nothing() {
+        let mut model = Model::new(Size::DEFAULT);
+        model.feed(Bytes::from_static(b"x"));
+        for viewer in 1..=3 {
+            assert!(model.look(viewer, 1, Look::Picture(Size::DEFAULT)));
+        }
+        model.retain_looks(|viewer| viewer != 2);
+        model.work();
+        model.retain_looks(|viewer| viewer != 3);
+        let seen: Vec<u64> = done(&mut model).iter().map(|seen| seen.viewer).collect();
+        assert_eq!((seen, model.looks), (vec![1], 0));
+    }
+
+    #[test]
+    fn without_a_thread_the_work_comes_back_and_is_done_here() {
+        let (give_back, mut back) = oneshot::channel();
+        let pieces = vec![Bytes::from_static(b"drawn\x1b[5n")];
+        let work = Work { screen: empty(Size::DEFAULT), pieces, give_back, bell: Bell(Arc::new(Notify::new())) };
+        // No kernel has room for such a stack.
+        let Err(work) = on_a_thread(1 << 46, work) else { panic!("a thread with a stack of 64 TiB") };
+        work.run();
+        let (screen, answers) = back.try_recv().unwrap();
+        assert_eq!((screen.rows_text()[0].as_str(), &answers[..]), ("drawn", &b"\x1b[0n"[..]));
     }
 }

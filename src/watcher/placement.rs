@@ -18,6 +18,10 @@ use crate::host;
 
 /// How long after the start the cgroups of dead watchers are looked for: not while the child is being started.
 const SWEEP_AFTER: Duration = Duration::from_millis(100);
+/// How long after the end of a run its cgroup is tried to be removed again, if the kernel held it still.
+const REMOVE_AGAIN: Duration = Duration::from_millis(100);
+/// So many such cgroups are tried again; the oldest beyond them go with the group, at the watcher's end.
+const REMOVED_LATER_MAX: usize = 16;
 /// The stack of a thread that ends soon, in bytes. glibc keeps up to 40 MiB of the stacks of ended threads, so that a larger one is
 /// given back; what is not touched is no memory.
 const STACK_BYTES: usize = 64 << 20;
@@ -72,6 +76,10 @@ pub(super) struct Placed {
     /// Whether a run may do without.
     optional: bool,
     sweep: Option<Sweep>,
+    /// Ended runs whose leaves the kernel held still.
+    left: Vec<u32>,
+    /// When those are tried again: once after each end of such a run, so that what stays for good costs nothing.
+    remove_at: Option<Instant>,
 }
 
 /// What is left of dead watchers is looked for once.
@@ -103,7 +111,16 @@ pub(super) fn place(wanted: &Wanted) -> Result<Placed, NotPlaced> {
         Ok((group, first)) => {
             let placement = Placement { rung: rung(site.rung()), why: why(&site) };
             let sweep = Some(Sweep { site, pid_namespace: wanted.owner.pid_namespace, at: None });
-            Ok(Placed { placement, group: Some(group), first, limits, optional, sweep })
+            Ok(Placed {
+                placement,
+                group: Some(group),
+                first,
+                limits,
+                optional,
+                sweep,
+                left: Vec::new(),
+                remove_at: None,
+            })
         }
         Err(error) if optional => Ok(Placed::nowhere(error.to_string(), optional)),
         Err(error) if wanted.mode == CgroupMode::Require => Err(NotPlaced::Required(error)),
@@ -166,7 +183,8 @@ impl Placed {
     /// No cgroup.
     pub(super) fn nowhere(why: String, optional: bool) -> Placed {
         let placement = Placement { rung: Rung::None, why };
-        Placed { placement, group: None, first: None, limits: cgroup::Limits::default(), optional, sweep: None }
+        let limits = cgroup::Limits::default();
+        Placed { placement, group: None, first: None, limits, optional, sweep: None, left: Vec::new(), remove_at: None }
     }
 
     /// What the guard needs to clean up after us.
@@ -204,7 +222,8 @@ impl Placed {
 
     /// When [`Placed::on_timer`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.sweep.as_ref().and_then(|sweep| sweep.at)
+        let sweep_at = self.sweep.as_ref().and_then(|sweep| sweep.at);
+        [sweep_at, self.remove_at].into_iter().flatten().min()
     }
 
     /// A deadline may have passed.
@@ -212,6 +231,18 @@ impl Placed {
         if let Some(sweep) = self.sweep.take_if(|sweep| sweep.at.is_some_and(|at| now >= at)) {
             sweep.sweep();
         }
+        if let (Some(group), Some(_)) = (&self.group, self.remove_at.take_if(|at| now >= *at)) {
+            self.left.retain(|run| group.remove_run(*run).is_err());
+        }
+    }
+
+    /// The leaf of an ended run is held by the kernel still.
+    pub(super) fn remove_later(&mut self, run: u32, now: Instant) {
+        if self.left.len() == REMOVED_LATER_MAX {
+            self.left.remove(0);
+        }
+        self.left.push(run);
+        self.remove_at = Some(now + REMOVE_AGAIN);
     }
 
     /// The watcher ends: so does the cgroup.

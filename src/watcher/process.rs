@@ -34,6 +34,10 @@ use super::tree::{self, Ended, Who};
 
 /// What the kill of a tree may have missed is looked for again so soon, should no end of a child tell sooner.
 const KILL_AGAIN: Duration = Duration::from_millis(50);
+/// What is left in a cgroup of a tree that is gone is looked at again so soon.
+const SETTLE_STEP: Duration = Duration::from_millis(1);
+/// For so long it may be what was just reaped: newer kernels take a process out of its cgroup only some time after its parent was told.
+const SETTLES_WITHIN: Duration = Duration::from_millis(20);
 /// The longest message that is recorded, in bytes: a PATH in it can be of any length.
 const MESSAGE_MAX_BYTES: usize = 1024;
 
@@ -69,7 +73,10 @@ pub(super) struct Whereabouts {
 struct Run {
     number: u32,
     pidfd: OwnedFd,
+    /// Whether the lifecycle knows that the main process has ended.
     main_ended: bool,
+    /// Its end, and when that was seen, while it is not known yet whether others are left.
+    unsettled: Option<(Instant, MainEnded)>,
     streams: Streams,
     usage: Usage,
     cgroup: RunCgroup,
@@ -120,12 +127,8 @@ impl Process {
         }
     }
 
-    /// Where runs will be put; the guard is told, so that it can clean up.
+    /// Where runs will be put.
     pub(super) fn place(&mut self, placed: Placed) {
-        if let Some(remains) = placed.remains() {
-            // A guard that cannot be told is dead: that is noticed as any death of it is.
-            let _noticed_elsewhere = self.side.entrust(&remains);
-        }
         self.placed = placed;
     }
 
@@ -296,14 +299,23 @@ impl Process {
     }
 
     /// An output that is to be read to its end now: nobody of the tree is left to write to it.
-    pub(super) fn to_drain(&self) -> Option<Kind> {
-        let run = self.run.as_ref().filter(|_| self.is_gone())?;
-        run.streams.open_output()
+    pub(super) fn next_to_drain(&mut self) -> Option<Kind> {
+        if !self.is_gone() {
+            return None;
+        }
+        self.run.as_ref()?.streams.open_output()
     }
 
-    /// Whether the main process has ended and nothing is left, neither below us nor in the cgroup.
-    fn is_gone(&self) -> bool {
-        self.run.as_ref().is_some_and(|run| run.main_ended && self.side.tree.is_empty() && run.cgroup.is_empty())
+    /// Whether the main process has ended and nothing is left, neither below us nor in the cgroup. Whoever asks first may take the
+    /// kernel's only news of it, so it is told on here, whoever asks.
+    fn is_gone(&mut self) -> bool {
+        let Some(run) = self.run.as_mut().filter(|run| run.main_ended) else { return false };
+        let gone = self.side.tree.is_empty() && run.cgroup.is_empty();
+        if gone {
+            self.kill_again_at = None;
+            run.streams.on_tree_gone();
+        }
+        gone
     }
 
     /// Reaps what has ended.
@@ -320,14 +332,30 @@ impl Process {
         let now = Instant::now();
         if let Some(ended) = main {
             // Asked after all were reaped: a zombie is nobody to be stopped.
-            let others = !self.side.tree.is_empty() || self.run.as_ref().is_some_and(|run| !run.cgroup.is_empty());
+            let others = !self.side.tree.is_empty();
             if let Some(run) = &mut self.run {
-                run.main_ended = true;
+                let before = run.sampler.oom_kills();
+                let oom = run.cgroup.oom_kills().map(|kills| kills > before);
+                run.unsettled = Some((now, MainEnded { exit: exit_of(ended), at: clock::timestamp(), others, oom }));
             }
-            let ended = MainEnded { exit: exit_of(ended), at: clock::timestamp(), others };
-            self.life.on_main_ended(now, ended, &mut self.todo);
         }
         self.look_again(now);
+    }
+
+    /// Tells the lifecycle of the main process's end once it is known whether others are left.
+    fn settle(&mut self, now: Instant) {
+        let Some(run) = &mut self.run else { return };
+        let Some((since, mut ended)) = run.unsettled else { return };
+        if !ended.others && !run.cgroup.is_empty() {
+            if now < since + SETTLES_WITHIN {
+                self.kill_again_at = Some(now + SETTLE_STEP);
+                return;
+            }
+            ended.others = true;
+        }
+        (run.unsettled, run.main_ended) = (None, true);
+        self.kill_again_at = self.kill_again_at.filter(|_| self.killing);
+        self.life.on_main_ended(since, ended, &mut self.todo);
     }
 
     /// Somebody of the tree or of the cgroup has ended, or may have: goes on killing, or finds that all are gone.
@@ -335,12 +363,12 @@ impl Process {
         if self.killing {
             self.kill_tree(now);
         }
-        let gone = self.is_gone();
+        self.settle(now);
+        if self.is_gone() {
+            return;
+        }
         let Some(run) = self.run.as_mut().filter(|run| run.main_ended) else { return };
-        if gone {
-            self.kill_again_at = None;
-            run.streams.on_tree_gone();
-        } else if self.side.tree.is_empty() && !run.cgroup.watch() && self.kill_again_at.is_none_or(|at| now >= at) {
+        if self.side.tree.is_empty() && !run.cgroup.watch() && self.kill_again_at.is_none_or(|at| now >= at) {
             // In the cgroup, and not below us: no end of a child tells, nor does version 1.
             self.kill_again_at = Some(now + KILL_AGAIN);
         }
@@ -367,7 +395,9 @@ impl Process {
         // A peak between two samples shows in that of a single process at least.
         let sampled = run.sampler.most_memory_bytes();
         run.usage.memory_peak_bytes = sampled.map(|bytes| bytes.max(run.usage.peak_rss_bytes));
-        run.cgroup.finish(&mut run.usage);
+        if !run.cgroup.finish(&mut run.usage) {
+            self.placed.remove_later(run.number, Instant::now());
+        }
         self.last_screen = run.streams.terminal().and_then(|terminal| terminal.model.take());
         self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
         true
@@ -410,11 +440,16 @@ impl Process {
 
     fn kill_tree(&mut self, now: Instant) {
         self.killing = !self.side.tree.is_empty() || self.run.as_ref().is_some_and(|run| !run.cgroup.is_empty());
-        self.kill_again_at = self.killing.then(|| now + KILL_AGAIN);
+        if !self.killing {
+            // This very look may have taken the news that nobody is left: what follows from it is done at once.
+            let news = self.run.as_ref().is_some_and(|run| run.unsettled.is_some()) || self.is_gone();
+            self.kill_again_at = news.then_some(now);
+            return;
+        }
+        self.kill_again_at = Some(now + KILL_AGAIN);
         match &self.run {
-            Some(run) if self.killing => run.cgroup.kill(&self.side.tree),
-            None if self.killing => drop(self.side.tree.kill()),
-            Some(_) | None => {}
+            Some(run) => run.cgroup.kill(&self.side.tree),
+            None => drop(self.side.tree.kill()),
         }
     }
 
@@ -457,12 +492,17 @@ impl Process {
         let child = match spawned {
             Ok(child) => child,
             Err(error) => {
-                cgroup.finish(&mut usage);
+                if !cgroup.finish(&mut usage) {
+                    self.placed.remove_later(number, Instant::now());
+                }
                 return Err(error);
             }
         };
         let sampler = Sampler::new(Instant::now(), self.stats_every, number, child.pid);
-        Ok((Run { number, pidfd: child.pidfd, main_ended: false, streams, usage, cgroup, sampler }, child.pid))
+        Ok((
+            Run { number, pidfd: child.pidfd, main_ended: false, unsettled: None, streams, usage, cgroup, sampler },
+            child.pid,
+        ))
     }
 
     /// A front that cannot be told has gone, and its user with it: no reason not to run.

@@ -34,6 +34,8 @@ pub(super) struct Sampler {
     /// CPU in microseconds, and when it was read.
     before: Option<(u64, Instant)>,
     most: Most,
+    /// As the last sample found them.
+    oom_kills: Option<u64>,
     slow: Slow,
     main: Option<MainProcess>,
     walk: Option<Walk>,
@@ -72,6 +74,7 @@ impl Sampler {
             costly_at: now,
             before: None,
             most: Most::default(),
+            oom_kills: None,
             slow: Slow::default(),
             main: every.map(|_| MainProcess::new(main_pid)),
             walk: None,
@@ -82,6 +85,11 @@ impl Sampler {
     /// When [`Sampler::take`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.next_at
+    }
+
+    /// How many processes the kernel had killed for want of memory by the last sample.
+    pub(super) fn oom_kills(&self) -> u64 {
+        self.oom_kills.unwrap_or(0)
     }
 
     /// The most memory that was found without a cgroup, in bytes.
@@ -104,6 +112,7 @@ impl Sampler {
         self.next_at = Some(clock::next_whole(now, every));
         let costly = now + clock::TOGETHER >= self.costly_at;
         let fast = leaf.and_then(|leaf| self.read(leaf, costly)).unwrap_or_default();
+        self.oom_kills = fast.oom_kills.or(self.oom_kills);
         let stat = self.main.as_ref().and_then(MainProcess::stat);
         if costly {
             self.costly_at = now + COSTLY_EVERY;
@@ -134,7 +143,7 @@ impl Sampler {
             anon_bytes: fast.anon_bytes,
             file_bytes: fast.file_bytes,
             swap_bytes: slow.swap_bytes,
-            oom_kills: slow.oom_kills,
+            oom_kills: fast.oom_kills,
             pids: slow.pids.or(found.map(|found| found.tasks)),
             read_bytes: slow.io_read_bytes,
             written_bytes: slow.io_written_bytes,

@@ -13,13 +13,11 @@ mod signals;
 mod viewers;
 
 use std::io;
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
-use tokio::time::{Sleep, sleep_until};
 use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
 use zerovisor_core::lifecycle::{Lifecycle, Order};
@@ -29,14 +27,14 @@ use zerovisor_core::stats::{Placement, Rung};
 use zerovisor_core::window::{HELD_MAX_BYTES, Window};
 use zerovisor_core::wire::WatcherHello;
 
-use leaving::ABANDONED;
-
+use super::alarm::Alarm;
 use super::cli::Settings;
 use super::clock;
 use super::console::{Tee, Typed};
 use super::front::inside::Front;
 use super::guard::WatcherSide;
 use super::input::Input;
+use super::model::Model;
 use super::placement::{self, NotPlaced, Placed, Wanted};
 use super::process::{Command, Process, Whereabouts};
 use super::pump::Took;
@@ -89,7 +87,7 @@ struct Session {
     typed: Option<Typed>,
     tee: Option<Tee>,
     viewers: Viewers,
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
     begun: bool,
     /// Whether a run was there to be viewed.
     runs_shown: bool,
@@ -146,6 +144,11 @@ impl Session {
             mode: spec.cgroup,
             limits: spec.limits,
         });
+        // At once, so that the guard cleans up whatever becomes of us.
+        if let Some(remains) = placed.as_ref().ok().and_then(Placed::remains) {
+            // One that cannot be told is dead: that is noticed as any death of it is.
+            let _noticed_elsewhere = side.entrust(&remains);
+        }
         let hello = WatcherHello {
             id,
             secret: clock::random()?,
@@ -170,7 +173,7 @@ impl Session {
             viewers,
             typed: (stdin && console.is_none()).then(Typed::start).transpose()?,
             tee: (tee && console.is_none()).then(Tee::start).transpose()?,
-            timer: Box::pin(sleep_until((Instant::now() + ABANDONED).into())),
+            alarm: Alarm::new()?,
             begun: false,
             runs_shown: false,
             untidy: true,
@@ -199,24 +202,25 @@ impl Session {
     async fn next(&mut self) -> Event {
         // A dead guard's socket stays readable for ever.
         let (may_read, deadline, guard_died) = (self.room() > 0, self.deadline(), self.guard_died);
-        if let Some(at) = deadline.map(tokio::time::Instant::from_std)
-            && self.timer.deadline() != at
+        if let Some(at) = deadline
+            && self.alarm.set(at).is_err()
         {
-            self.timer.as_mut().reset(at);
+            return Event::Timer;
         }
         let room = self.process.input().map(|input| input.has_room());
         // A pipe's bytes wait for the first run, or the next; a user's keys do not: they may be those that leave.
         let (may_forward, may_type) = (room == Some(true), room != Some(false));
-        let Session { process, uplink, children, control, typed, tee, viewers, timer, .. } = self;
+        let Session { process, uplink, children, control, typed, tee, viewers, alarm, .. } = self;
         tokio::select! {
             biased;
             Some(()) = children.recv() => Event::Children,
             () = readable(control), if !guard_died => Event::Control,
             arrival = uplink.wait() => Event::Uplink(arrival),
-            () = timer.as_mut(), if deadline.is_some() => Event::Timer,
+            () = alarm.rung(), if deadline.is_some() => Event::Timer,
             () = process.input_ready() => Event::Input,
             reads = fronted(viewers.front.as_ref(), may_type) => Event::Front(reads),
             () = process.screen_back() => Event::Screen,
+            () = screen_fades(viewers.fading.as_ref()) => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
             () = process.members_changed() => Event::Members,
             chunk = next_typed(typed.as_mut()), if may_forward => Event::Typed(chunk),
@@ -237,12 +241,13 @@ impl Session {
 
     fn deadline(&self) -> Option<Instant> {
         let drop_at = self.full_since.filter(|_| self.window.room() == 0).map(|since| since + OFFLINE_WAIT);
-        // While the console has not taken all, its taking more is what is waited for.
-        let patience = self.patience().filter(|_| self.tee.as_ref().is_none_or(Tee::is_empty));
+        // While a console has not taken all, that is what is waited for: patience that has passed would be waited for without end.
+        let (teed, front_by) = (self.tee.as_ref().is_none_or(Tee::is_empty), self.front_by());
+        let patience = self.patience().filter(|_| teed && front_by.is_none());
         let frame_at = self.viewers.front.as_ref().and_then(Front::deadline);
         [
             frame_at,
-            self.front_by(),
+            front_by,
             self.process.deadline(self.hold()),
             self.uplink.deadline(),
             drop_at,
@@ -363,7 +368,7 @@ impl Session {
     }
 
     fn advance(&mut self) {
-        while let Some(kind) = self.process.to_drain() {
+        while let Some(kind) = self.process.next_to_drain() {
             match self.take(kind) {
                 Took::Output(_) | Took::End => {}
                 // The window or the console is full: there will be room.
@@ -404,6 +409,14 @@ async fn readable(control: &AsyncFd<std::os::fd::OwnedFd>) {
 async fn teed(tee: Option<&Tee>) {
     match tee {
         Some(tee) => tee.moved().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Cancel-safe, as [`Model::back`] is.
+async fn screen_fades(fading: Option<&Model>) {
+    match fading {
+        Some(model) => model.back().await,
         None => std::future::pending().await,
     }
 }

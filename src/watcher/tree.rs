@@ -185,11 +185,12 @@ impl Tree {
         waitid(Id::All, flags) == Err(Errno::ECHILD)
     }
 
-    /// Kills and reaps until nothing is left or the time is up; blocks. What `each` is told of is gone.
+    /// Kills and reaps until nothing is left or the time is up, but kills once in any case; blocks. What `each` is told of is gone.
     pub fn kill_until_empty(&mut self, deadline: Instant, mut each: impl FnMut(Reaped)) -> Result<(), Stubborn> {
         let ended = Signals::of(&[libc::SIGCHLD]);
         // Blocked before the first look, so that no end between look and wait goes unnoticed.
         let mask = ended.block();
+        let mut tried = false;
         let result = loop {
             while let Some(reaped) = self.reap_one() {
                 each(reaped);
@@ -198,10 +199,11 @@ impl Tree {
                 break Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if tried && left.is_zero() {
                 break Err(Stubborn { left: self.descendants() });
             }
             self.kill();
+            tried = true;
             // An error here would only make the next look come sooner.
             let _woken = ended.wait(Some(left.min(LOOK_AGAIN)));
         };

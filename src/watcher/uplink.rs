@@ -28,6 +28,7 @@ use crate::PROGRAM_VERSION;
 use crate::net::reconnect::{RECONNECT_MAX, RECONNECT_MIN};
 use crate::net::{
     self, Backoff, DialError, Endpoint, Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError,
+    UNSENT_MAX_BYTES,
 };
 
 /// How long the child's start waits for the first connection.
@@ -40,6 +41,9 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(2);
 const PING_AFTER: u32 = 3;
 /// A zerovisor that is silent for so many has missed three since it was asked.
 const SILENT_AFTER: u32 = PING_AFTER + HEARTBEATS_MISSED;
+/// Of what a zerovisor has not taken yet, in bytes, past which no more pictures are sent: half of what a link holds, so that records and all
+/// else still have room.
+const PICTURES_UNSENT_BYTES: u64 = UNSENT_MAX_BYTES / 2;
 /// How long a goodbye may go unanswered.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
 
@@ -394,17 +398,26 @@ impl Uplink {
         }
     }
 
-    /// Tells a viewer something. One whose link has gone is gone with it.
+    /// Tells a viewer something. One whose link has gone is gone with it. False: too much is on its way already, and this is not; the link
+    /// is none the worse for that.
     pub(super) async fn tell_viewer(
         &mut self,
         viewer: u64,
         news: ViewerNews,
         payload: Option<Bytes>,
         window: &mut Window,
-    ) {
-        let Stage::Linked(linked) = &mut self.stage else { return };
-        if let Err(lost) = linked.send(&ToNode::ToViewer { viewer, news }, payload).await {
-            self.lose(&lost, window);
+    ) -> bool {
+        let Stage::Linked(linked) = &mut self.stage else { return true };
+        if payload.is_some() && linked.link.tx.unsent_bytes() > PICTURES_UNSENT_BYTES {
+            return false;
+        }
+        match linked.send(&ToNode::ToViewer { viewer, news }, payload).await {
+            Ok(()) => true,
+            Err(Lost::Link(LinkError::Stalled { .. } | LinkError::TooLarge { .. })) => false,
+            Err(lost) => {
+                self.lose(&lost, window);
+                true
+            }
         }
     }
 

@@ -13,6 +13,10 @@ use super::model::{Look, Model, Seen};
 /// The viewer that is the user's own console; a zerovisor never numbers one so high.
 pub(super) const CONSOLE: u64 = u64::MAX;
 
+/// The largest picture or text that is sent, in bytes: three times what a full screen of 300 by 100 takes, each cell in colours of its
+/// own. Who asks for a larger one is denied.
+pub(super) const PICTURE_MAX_BYTES: usize = 4 << 20;
+
 /// All viewers of one terminal.
 #[derive(Debug)]
 pub(super) struct Viewers {
@@ -71,9 +75,9 @@ impl Viewers {
         }
     }
 
-    /// Those that came over a link that is lost, each time one is.
-    pub(super) fn on_links_lost(&mut self, links_lost: u64) -> Vec<u64> {
-        if std::mem::replace(&mut self.links_lost, links_lost) == links_lost { Vec::new() } else { self.remote() }
+    /// Whether a link was lost since this was last asked.
+    pub(super) fn is_link_lost(&mut self, links_lost: u64) -> bool {
+        std::mem::replace(&mut self.links_lost, links_lost) != links_lost
     }
 
     /// Those that came through a zerovisor.

@@ -51,6 +51,22 @@ fn endless_things_end() {
 }
 
 #[test]
+fn links_longer_than_their_text_make_no_endless_picture() {
+    let mut screen = screen("");
+    for cell in 0..80 * 24 {
+        feed(&mut screen, format!("\x1b]8;;http://{cell}{}\x07x", "l".repeat(2000)));
+    }
+    feed(&mut screen, "\x1b]8;;\x07");
+    let picture = screen.picture();
+    let (most, ansi) = ((256 << 10) + PICTURE_MAX_BYTES, screen.rows_ansi().concat());
+    assert!(picture.len() < most && ansi.len() < most, "{} and {} bytes", picture.len(), ansi.len());
+    assert!(String::from_utf8_lossy(&picture).contains("http://9l"), "the first ones are there");
+    let (mut drawn, mut nobody) = (sized(80, 24, ""), Vec::new());
+    drawn.feed(&picture, &mut nobody);
+    assert_eq!(drawn.rows_text(), screen.rows_text());
+}
+
+#[test]
 fn repeating_for_ever_repeats_a_screenful() {
     let mut small = sized(10, 2, "x\x1b[65535b");
     assert!(small.emulator.repeat_max(65_535) < 4 * 10);

@@ -168,6 +168,7 @@ impl Lifecycle {
     fn on_signal(&mut self, signal: Signal, out: &mut Vec<Action>) -> Verdict {
         match self.phase {
             Phase::Starting { run, .. } | Phase::Running { run } | Phase::Stopping { run, .. } => {
+                self.sent_kill |= signal == Signal::KILL;
                 out.push(Action::Signal(signal));
                 out.push(Action::Record(Fact::Signalled { run: run.number, signal }));
                 Verdict::Accepted

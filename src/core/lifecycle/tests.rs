@@ -22,7 +22,24 @@ fn spec(restart: &str, detached: bool) -> Spec {
 const AT: Timestamp = Timestamp(1_000_000);
 
 fn ended(code: i32, others: bool) -> MainEnded {
-    MainEnded { exit: Exit::Code(code), at: AT, others }
+    MainEnded { exit: Exit::Code(code), at: AT, others, oom: None }
+}
+
+/// The main process was taken by a SIGKILL.
+fn killed(oom: Option<bool>) -> MainEnded {
+    MainEnded { exit: KILLED, at: AT, others: false, oom }
+}
+
+/// What the exit report says of the OOM killer, which is counted to have killed somebody of the run at some time.
+fn told_oom(life: &mut Lifecycle, ended: MainEnded, now: Instant) -> Option<bool> {
+    let mut out = Vec::new();
+    life.on_main_ended(now, ended, &mut out);
+    life.on_cleared(now, Usage { oom_kills: ended.oom.map(|_| 1), ..Usage::default() }, &mut out);
+    let told = |action: &Action| match action {
+        Action::Record(Fact::Ended { report, .. }) => Some(report.oom),
+        _ => None,
+    };
+    out.iter().find_map(told).unwrap()
 }
 
 /// A lifecycle with a run that has just been executed.
@@ -82,6 +99,45 @@ fn stop_signals_then_kills_after_the_grace_and_never_restarts() {
     assert!(!life.is_leaving(), "a detached watcher stays so that start works");
     assert_eq!(life.on_order(late, Order::Start { with_command: false }, &mut out), Verdict::Accepted);
     assert_eq!(out.last(), Some(&Action::Spawn { run: 2 }));
+}
+
+#[test]
+fn a_kill_for_want_of_memory_is_one_that_was_counted_and_not_sent() {
+    let now = Instant::now();
+    let tell = |ended: MainEnded| told_oom(&mut running(&spec("no", false), now).0, ended, now);
+    assert_eq!(tell(killed(Some(true))), Some(true));
+    assert_eq!(tell(killed(Some(false))), Some(false), "a worker was killed long before");
+    assert_eq!(tell(killed(None)), None);
+    assert_eq!(
+        tell(MainEnded { oom: Some(true), ..ended(137, false) }),
+        Some(false),
+        "a worker was, and the main followed"
+    );
+}
+
+#[test]
+fn a_kill_of_ours_is_never_the_kernels() {
+    let now = Instant::now();
+    let orders: [(&str, &[Order]); 3] = [
+        ("grace", &[Order::Stop(Cause::Operator)]),
+        ("kill", &[Order::Kill(Cause::Operator)]),
+        ("signal", &[Order::Signal(Signal::KILL)]),
+    ];
+    for (what, orders) in orders {
+        let (mut life, mut out) = running(&spec("no", false), now);
+        for order in orders {
+            life.on_order(now, order.clone(), &mut out);
+        }
+        let late = life.deadline().unwrap_or(now);
+        life.on_timer(late, &mut out);
+        assert_eq!(told_oom(&mut life, killed(Some(true)), late), Some(false), "{what}");
+    }
+    let again = Spec { stop_signal: Signal::KILL, ..spec("always", false) };
+    let (mut life, mut out) = running(&again, now);
+    life.on_order(now, Order::Restart, &mut out);
+    assert_eq!(told_oom(&mut life, killed(Some(true)), now), Some(false));
+    life.on_spawned(now, AT, 43, &mut out);
+    assert_eq!(told_oom(&mut life, killed(Some(true)), now), Some(true), "the next run was not sent one");
 }
 
 #[test]

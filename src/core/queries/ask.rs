@@ -55,21 +55,35 @@ pub(super) fn control_sequence(body: &[u8]) -> Verdict {
     if asks { Verdict::Asks } else { Verdict::Passes }
 }
 
-/// The number a list of parameters begins with; 0 where there is none.
+/// The number a list of parameters begins with; 0 where there is none. One that is too large wraps, as it does in tmux.
 fn first_number(parameters: impl Iterator<Item = u8>) -> u32 {
     let digits = parameters.take_while(u8::is_ascii_digit);
-    digits.fold(0, |number: u32, digit| number.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
+    digits.fold(0, |number: u32, digit| number.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
 }
 
-/// An operating system command from behind `ESC ]`, without its end.
+/// What a terminal takes of a string: most pass over controls in it, some over DEL too.
+pub(super) fn without_controls(body: &[u8]) -> Vec<u8> {
+    body.iter().copied().filter(|byte| *byte >= 0x20 && *byte != 0x7f).collect()
+}
+
+/// Whether an escape sequence, from behind its ESC, switches the coding (ISO 2022). Without UTF-8 the single bytes 0x80 to 0x9F, which are text
+/// here, would be C1 controls there and ask. To switch to UTF-8 harms nobody.
+pub(super) fn switches_coding(sequence: &[u8]) -> bool {
+    let sequence = without_controls(sequence);
+    sequence.first() == Some(&b'%') && sequence != b"%G"
+}
+
+/// An operating system command from behind `ESC ]`, without its end and its controls.
 pub(super) fn operating_system_command(body: &[u8], ended: bool) -> Verdict {
     let digits = body.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let number = first_number(body.iter().copied());
     let value = match body.get(digits) {
         Some(b';') => &body[digits + 1..],
+        // tmux does without.
+        Some(_) => &body[digits..],
         None if ended && OSC_TALKS.contains(&number) => return Verdict::Asks,
         None if !ended => return Verdict::Open,
-        Some(_) | None => return Verdict::Passes,
+        None => return Verdict::Passes,
     };
     match number {
         _ if OSC_TALKS.contains(&number) => Verdict::Asks,
@@ -110,11 +124,10 @@ fn selection(value: &[u8], ended: bool) -> Verdict {
     }
 }
 
-/// A device control string from behind `ESC P`: XTGETTCAP, XTGETXRES, DECRQSS, and kitty's remote control.
+/// A device control string from behind `ESC P`, without its controls: XTGETTCAP, XTGETXRES, DECRQSS, and kitty's remote control.
 pub(super) fn device_control(body: &[u8], ended: bool) -> Verdict {
-    let seen = body.iter().copied().filter(|byte| (0x20..0x7f).contains(byte));
     let mut intermediate = None;
-    for byte in seen {
+    for byte in body.iter().copied().filter(u8::is_ascii) {
         match (byte, intermediate) {
             (0x30..0x40, _) => {}
             (0x20..0x30, _) => intermediate = Some(byte),
@@ -125,7 +138,7 @@ pub(super) fn device_control(body: &[u8], ended: bool) -> Verdict {
     if ended { Verdict::Passes } else { Verdict::Open }
 }
 
-/// An application program command from behind `ESC _`. Of these only kitty's graphics answer: a query always, the others with a receipt
+/// An application program command from behind `ESC _`, without its controls. Of these only kitty's graphics answer: a query always, the others with a receipt
 /// that [`without_receipt`] declines.
 pub(super) fn graphics_command(body: &[u8], ended: bool) -> Verdict {
     match body.first() {

@@ -72,6 +72,20 @@ const QUESTIONS: &[&[u8]] = &[
     b"\xc2\x9b6n",
     b"\xc2\x9d11;?\xc2\x9c",
     b"\xc2\x9a",
+    // Controls inside a string are passed over.
+    b"\x1b]11;\x01?\x07",
+    b"\x1b]52;c;\x01?\x07",
+    b"\x1b]1\x001;?\x07",
+    b"\x1b]11\x7f;?\x1b\\",
+    b"\x1bP$\x01q\x7fm\x1b\\",
+    b"\x1b_\x01Ga\r=q;AAAA\x1b\\",
+    // As tmux reads them.
+    b"\x1b]11?\x07",
+    b"\x1b]4294967307;?\x07",
+    // They make C1 controls of single bytes.
+    b"\x1b%@",
+    b"\x1b%/G",
+    b"\x1b%8",
 ];
 
 const ALLOWED: &[&[u8]] = &[
@@ -126,13 +140,15 @@ fn everything_else_passes_byte_for_byte_and_at_once() {
 #[test]
 fn dropped_sequences_leave_no_trap_behind() {
     for (input, output) in [
-        (&b"\x1b[6\r\nn"[..], &b"\r\n"[..]),       // controls inside act at once
-        (b"\x1b[6\x1b[cn", b"n"),                  // what the ESC cut off goes too
-        (b"\x1b\x1b[cc", b"c"),                    // not ESC c, a reset
-        (b"\x1b]4;1\x1b[c;?\x07", b";?\x07"),      // not OSC 4 ; 1 ; ?
-        (b"\xc2\x1b[c\x9bc", b"\x9bc"),            // not a C1 control
-        (b"\x1b[\x056\x05n", b""),                 // ENQ inside
-        (b"\x1b[6\xc2\x9b6nx", b"x"),              // C1 inside
+        (&b"\x1b[6\r\nn"[..], &b"\r\n"[..]),      // controls inside act at once
+        (b"\x1b[6\x1b[cn", b"n"),                 // what the ESC cut off goes too
+        (b"\x1b\x1b[cc", b"c"),                   // not ESC c, a reset
+        (b"\x1b]4;1\x1b[c;?\x07", b";?\x07"),     // not OSC 4 ; 1 ; ?
+        (b"\xc2\x1b[c\x9bc", b"\x9bc"),           // not a C1 control
+        (b"\x1b[\x056\x05n", b""),                // ENQ inside
+        (b"\x1b[6\xc2\x9b6nx", b"x"),             // C1 inside
+        (b"\x1b[18\xc2\x9ct", b"\x1b[18\x1b\\t"), // which tmux passes over
+        (b"\x1b]52;c\xc2\x9c;?\x07", b"\x1b]52;c\x1b\\;?\x07"),
         (b"\x1b]11;?\x1b[31mred", b"\x1b[31mred"), // ended by a sequence
         (b"\x1b]11;?\x18x", b"\x18x"),             // ended by CAN
         (b"\x1bP$qm\x1b[31mred", b"\x1b[31mred"),  // likewise, of what is already being dropped

@@ -55,6 +55,9 @@ fn an_expression_that_does_not_parse_says_where() {
         ("name ~ 'a", "at character 8: a ' without its second"),
         ("cpu ~ 5", "at character 5: ~ is for text: compare a quantity with == < >"),
         ("cpu > 1 name", "at character 9: expected && or ||"),
+        ("cpu > 1 or mem > 5M", "at character 9: write || for or"),
+        ("(cpu > 1 AND mem > 5M)", "at character 10: write && for and"),
+        ("not (cpu > 1)", "at character 1: write ! for not"),
         ("cpu < null", "at character 7: null compares with == and != only"),
     ] {
         assert_eq!(bad.parse::<Filter>().unwrap_err().to_string(), message, "{bad}");

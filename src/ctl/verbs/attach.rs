@@ -46,8 +46,9 @@ fn tell(args: &Attach, name: &str, end: End, skipped_bytes: u64) -> Result<(), C
             say(format!("detached from {name}; zvctl attach {} returns to it", args.name));
             Ok(())
         }
-        End::RunEnded { status, what } => {
-            say(format!("{name} ended: {what}"));
+        End::RunEnded { status, what, again } => {
+            let then = if again { "; it is started again" } else { "" };
+            say(format!("{name} ended: {what}{then}"));
             if status == 0 { Ok(()) } else { Err(CtlError::Silent(status)) }
         }
         End::SentAway(why) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use zerovisor_core::address::Selection;
+use zerovisor_core::address::{Address, Selection};
 use zerovisor_core::keys::{Key, KeyCode};
 use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{Ask, Deed};
@@ -39,17 +39,17 @@ pub async fn run(asker: &Asker, args: &Send) -> Result<(), CtlError> {
     if args.text.is_empty() && args.keys.is_empty() && !args.eof {
         return Err(CtlError::Usage("nothing to send: give TEXT, --key KEY, or - for standard input, or --eof".into()));
     }
-    let mut rest = Bytes::from(args.text.join(" "));
+    let (mut to, mut rest) = (args.name.clone(), Bytes::from(args.text.join(" ")));
     while rest.len() > PIECE_BYTES {
         let piece = rest.split_to(PIECE_BYTES);
-        put(asker, &mut client, args, Deed::Input { eof: false }, piece).await?;
+        put(asker, &mut client, &mut to, Deed::Input { eof: false }, piece).await?;
     }
     let keys = keys(args)?;
     if !keys.is_empty() {
-        put(asker, &mut client, args, Deed::Keys { keys }, std::mem::take(&mut rest)).await?;
+        put(asker, &mut client, &mut to, Deed::Keys { keys }, std::mem::take(&mut rest)).await?;
     }
     if !rest.is_empty() || args.eof {
-        put(asker, &mut client, args, Deed::Input { eof: args.eof }, rest).await?;
+        put(asker, &mut client, &mut to, Deed::Input { eof: args.eof }, rest).await?;
     }
     Ok(())
 }
@@ -64,8 +64,9 @@ fn keys(args: &Send) -> Result<Vec<Key>, CtlError> {
 }
 
 /// One piece, and its answer before the next: so they stay in order, and a process that does not read holds us up as a pipe would.
-async fn put(asker: &Asker, client: &mut Client, args: &Send, deed: Deed, piece: Bytes) -> Result<(), CtlError> {
-    let select = Selection { addresses: vec![args.name.clone()], labels: Vec::new() };
+/// From the first answer on `to` is the id of whoever took it: the rest is for the same process, not for a later one of its name.
+async fn put(asker: &Asker, client: &mut Client, to: &mut Address, deed: Deed, piece: Bytes) -> Result<(), CtlError> {
+    let select = Selection { addresses: vec![to.clone()], labels: Vec::new() };
     let ask = Ask::Do { select: select.clone(), deed };
     let mut pause = BUSY_PAUSE;
     loop {
@@ -75,6 +76,9 @@ async fn put(asker: &Asker, client: &mut Client, args: &Send, deed: Deed, piece:
             Err(error) => return Err(error),
         };
         let (fates, nodes): (_, Nodes) = gather_one(&select, reply);
+        if let [Fate { id: Some(id), .. }] = fates[..] {
+            *to = id.into();
+        }
         if !fates.iter().any(Fate::is_busy) {
             return tell(asker, &fates, &nodes, WORDS);
         }
@@ -85,7 +89,7 @@ async fn put(asker: &Asker, client: &mut Client, args: &Send, deed: Deed, piece:
 }
 
 async fn pipe(asker: &Asker, client: &mut Client, args: &Send) -> Result<(), CtlError> {
-    let mut pieces = read_stdin();
+    let (mut to, mut pieces) = (args.name.clone(), read_stdin());
     loop {
         // Reading may take hours; the link is kept meanwhile.
         let piece = loop {
@@ -96,9 +100,9 @@ async fn pipe(asker: &Asker, client: &mut Client, args: &Send) -> Result<(), Ctl
             client.on(wake).await?;
         };
         match piece {
-            Some(Ok(piece)) => put(asker, client, args, Deed::Input { eof: false }, piece).await?,
+            Some(Ok(piece)) => put(asker, client, &mut to, Deed::Input { eof: false }, piece).await?,
             Some(Err(error)) => return Err(CtlError::io("read standard input", error)),
-            None if args.eof => return put(asker, client, args, Deed::Input { eof: true }, Bytes::new()).await,
+            None if args.eof => return put(asker, client, &mut to, Deed::Input { eof: true }, Bytes::new()).await,
             None => return Ok(()),
         }
     }

@@ -14,12 +14,16 @@ use crate::ctl::out::Look;
 use crate::ctl::render::{self, cut};
 use crate::ctl::when::{now, rfc3339};
 use crate::ctl::{json, out};
-use crate::tty::{Console, ConsoleEvent, Ended, UserTerminal};
+use crate::net::Backoff;
+use crate::tty::{Console, ConsoleEvent, Ended, TYPED_MAX_BYTES, UserTerminal};
 
 /// The alternate screen, without a cursor.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
 /// And back.
 const LEAVE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
+
+/// Above a table that nobody keeps up to date.
+const LOST: &str = "link lost, trying again: this is what was known before";
 
 /// What one table shows.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ struct Totals {
     answered: Nodes,
     /// What could not be had, a line each.
     notes: Vec<String>,
+    /// The link was lost since.
+    lost: bool,
 }
 
 /// Shows tables until somebody leaves or all are shown.
@@ -87,68 +93,116 @@ fn tables(totals: &Totals, wide: bool, look: Look) -> String {
     nodes + &render::processes(&totals.processes, wide, look)
 }
 
+/// A table on a terminal, drawn again and again.
+struct Live<'a> {
+    asker: &'a Asker,
+    args: &'a Top,
+    console: Console,
+    client: Option<Client>,
+    totals: Totals,
+}
+
 async fn interactive(asker: &Asker, args: &Top, client: Client, terminal: UserTerminal) -> Result<(), CtlError> {
     let none = "none".parse().map_err(|error| CtlError::Usage(format!("{error}")))?;
     let mut console =
         Console::open(terminal, none, LEAVE).map_err(|error| CtlError::io("take this terminal", error))?;
     console.show(ENTER);
-    let (mut client, mut next, mut shown) = (Some(client), Instant::now(), 0);
+    let mut live = Live { asker, args, console, client: Some(client), totals: Totals::default() };
+    let (mut next, mut shown) = (Instant::now(), 0);
     loop {
-        let totals = {
-            let fetched = fetch_again(asker, &mut client, args);
-            tokio::pin!(fetched);
-            loop {
-                tokio::select! {
-                    totals = &mut fetched => break totals?,
-                    event = console.next() => if let Some(end) = leaving(event) { return end },
-                }
-            }
-        };
-        // A terminal that has not taken the last table is not sent another one.
-        if console.pending() == 0 {
-            console.show(frame(asker, &totals, console.size()).as_bytes());
+        if let Some(end) = live.fetch().await {
+            return end;
         }
+        live.draw();
         shown += 1;
         if args.count.is_some_and(|count| shown >= count) {
             return Ok(());
         }
         next = following(next, args);
-        if let Some(end) = pause(asker, &mut console, &mut client, &totals, next).await {
+        if let Some(end) = live.pause(next).await {
             return end;
         }
     }
 }
 
-/// Waits for the next table: keeps the link, draws this one again in another size; some when that was the end.
-async fn pause(
-    asker: &Asker,
-    console: &mut Console,
-    client: &mut Option<Client>,
-    totals: &Totals,
-    until: Instant,
-) -> Option<Result<(), CtlError>> {
-    loop {
-        let next = tokio::select! {
-            event = console.next() => Next::Console(event),
-            wake = wake(client) => Next::Link(wake),
-            () = tokio::time::sleep_until(until) => return None,
-        };
-        match next {
-            Next::Console(ConsoleEvent::Resized(size)) => console.show(frame(asker, totals, size).as_bytes()),
-            Next::Console(event) => {
-                if let Some(end) = leaving(event) {
-                    return Some(end);
+impl Live<'_> {
+    /// A terminal that has not taken the last table is not sent another one.
+    fn draw(&mut self) {
+        draw(&mut self.console, self.asker, &self.totals);
+    }
+
+    /// The next table, over restarts of the zerovisor; some when that was the end.
+    async fn fetch(&mut self) -> Option<Result<(), CtlError>> {
+        let mut waits = backoff();
+        loop {
+            let fetched = {
+                let fetching = fetch_linked(self.asker, &mut self.client, self.args, &mut waits);
+                tokio::pin!(fetching);
+                loop {
+                    self.console.set_room(TYPED_MAX_BYTES);
+                    let event = tokio::select! {
+                        fetched = &mut fetching => break fetched,
+                        event = self.console.next() => event,
+                    };
+                    if let ConsoleEvent::Resized(_) = event {
+                        draw(&mut self.console, self.asker, &self.totals);
+                    }
+                    if let Some(end) = leaving(event) {
+                        return Some(end);
+                    }
                 }
+            };
+            match fetched {
+                Ok(totals) => {
+                    self.totals = totals;
+                    return None;
+                }
+                Err(error) if error.is_transient() => self.lost(),
+                Err(error) => return Some(Err(error)),
             }
-            Next::Link(wake) => {
-                if let Some(linked) = client
-                    && linked.on(wake).await.is_err()
-                {
-                    // The next table finds it missing, and says so if it does not come back.
-                    *client = None;
+        }
+    }
+
+    /// Waits for the next table: keeps the link, draws this one again in another size; some when that was the end.
+    async fn pause(&mut self, until: Instant) -> Option<Result<(), CtlError>> {
+        loop {
+            // What is typed and means nothing is read all the same: q may stand behind it.
+            self.console.set_room(TYPED_MAX_BYTES);
+            let next = tokio::select! {
+                event = self.console.next() => Next::Console(event),
+                wake = wake(&mut self.client) => Next::Link(wake),
+                () = tokio::time::sleep_until(until) => return None,
+            };
+            match next {
+                Next::Console(ConsoleEvent::Resized(_)) => self.draw(),
+                Next::Console(event) => {
+                    if let Some(end) = leaving(event) {
+                        return Some(end);
+                    }
+                }
+                Next::Link(wake) => {
+                    if let Some(linked) = &mut self.client
+                        && linked.on(wake).await.is_err()
+                    {
+                        self.lost();
+                    }
                 }
             }
         }
+    }
+
+    /// Without a link the last table stays, and is not taken for a present one.
+    fn lost(&mut self) {
+        self.client = None;
+        self.totals.lost = true;
+        self.draw();
+    }
+}
+
+fn draw(console: &mut Console, asker: &Asker, totals: &Totals) {
+    if console.pending() == 0 {
+        let table = frame(asker, totals, console.size());
+        console.show(table.as_bytes());
     }
 }
 
@@ -181,25 +235,26 @@ fn leaving(event: ConsoleEvent) -> Option<Result<(), CtlError>> {
 /// A whole screen in one piece: each line over the old one, so that nothing flickers.
 fn frame(asker: &Asker, totals: &Totals, size: zerovisor_core::size::Size) -> String {
     let look = Look { width: Some(usize::from(size.cols())), ..asker.look };
-    let notes: String = totals.notes.iter().map(|note| cut(&escaped(note), usize::from(size.cols())) + "\n").collect();
+    let lost = totals.lost.then_some(LOST).into_iter();
+    let notes = lost.chain(totals.notes.iter().map(String::as_str));
+    let notes: String = notes.map(|note| cut(&escaped(note), usize::from(size.cols())) + "\n").collect();
     let text = notes + &tables(totals, asker.format() == Format::Wide, look);
     let lines: Vec<&str> = text.lines().take(usize::from(size.rows())).collect();
     format!("\x1b[?2026h\x1b[H{}\x1b[K\x1b[J\x1b[?2026l", lines.join("\x1b[K\r\n"))
 }
 
-/// A table's content, over restarts of the zerovisor.
-async fn fetch_again(asker: &Asker, client: &mut Option<Client>, args: &Top) -> Result<Totals, CtlError> {
-    let mut waits = backoff();
-    loop {
-        let linked = match client {
-            Some(linked) => linked,
-            None => client.insert(asker.relink(&mut waits).await?),
-        };
-        match fetch(linked, args).await {
-            Err(error) if error.is_transient() => *client = None,
-            fetched => return fetched,
-        }
-    }
+/// A table's content; without a link one is made first, however long that takes.
+async fn fetch_linked(
+    asker: &Asker,
+    client: &mut Option<Client>,
+    args: &Top,
+    waits: &mut Backoff,
+) -> Result<Totals, CtlError> {
+    let linked = match client {
+        Some(linked) => linked,
+        None => client.insert(asker.relink(waits).await?),
+    };
+    fetch(linked, args).await
 }
 
 async fn fetch(client: &mut Client, args: &Top) -> Result<Totals, CtlError> {

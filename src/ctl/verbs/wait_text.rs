@@ -1,4 +1,4 @@
-//! `zvctl wait --text`: until a screen shows, or a run has written, what matches.
+//! `zvctl wait --text`: until a screen shows, or a run has written, what matches. Where no run lives and one may follow, that is waited for.
 //!
 //! The output is subscribed to first and looked at then, so that nothing falls between. A screen is read again after output came, at most
 //! [`LOOKS_PER_S`] times a second; the output itself is not searched, since what a terminal shows is not what was written to it.
@@ -8,8 +8,10 @@ use std::time::Duration;
 use regex::Regex;
 use tokio::time::{Instant, timeout};
 use zerovisor_core::address::{Address, Selection};
-use zerovisor_core::units::Span;
-use zerovisor_core::view::Detail;
+use zerovisor_core::fact::State;
+use zerovisor_core::id::Id;
+use zerovisor_core::units::{Span, Timestamp};
+use zerovisor_core::view::{Detail, ProcessRow};
 use zerovisor_core::wire::{Answer, Ask, Failure, LogsAsk, Runs};
 
 use super::{Asker, backoff, inspect, screen};
@@ -43,12 +45,39 @@ pub async fn run(asker: &Asker, targets: &Targets, regex: &Regex) -> Result<(), 
     }
 }
 
+/// Where the search began: what follows a lost link is the same one.
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    process: Id,
+    /// The run that lives or lived last; the next one where none lives yet.
+    run: u32,
+    since: Option<Timestamp>,
+}
+
+impl Begin {
+    fn at(row: &ProcessRow) -> Begin {
+        let run = match row.state {
+            State::Waiting | State::Backoff => row.run.saturating_add(1),
+            State::Starting
+            | State::Running
+            | State::Stopping
+            | State::Stopped
+            | State::Exited
+            | State::Fatal
+            | State::Lost
+            | State::Unreachable => row.run,
+        };
+        Begin { process: row.id, run, since: row.started_at }
+    }
+}
+
 /// The same over restarts of the zerovisor, which knows its watchers again only a moment later.
 async fn over_links(asker: &Asker, address: &Address, regex: &Regex) -> Result<(), CtlError> {
     let (mut client, mut lost, mut waits) = (asker.client().await?, None::<Instant>, backoff());
+    let mut begun = None;
     loop {
-        match on_link(&mut client, address, regex).await {
-            Err(CtlError::LinkLost { .. }) => {
+        match on_link(&mut client, address, regex, &mut begun).await {
+            Err(error) if error.is_transient() => {
                 client = asker.relink(&mut waits).await?;
                 lost = Some(Instant::now());
             }
@@ -60,14 +89,21 @@ async fn over_links(asker: &Asker, address: &Address, regex: &Regex) -> Result<(
     }
 }
 
-async fn on_link(client: &mut Client, address: &Address, regex: &Regex) -> Result<(), CtlError> {
+async fn on_link(
+    client: &mut Client,
+    address: &Address,
+    regex: &Regex,
+    begun: &mut Option<Begin>,
+) -> Result<(), CtlError> {
+    let address = begun.map_or_else(|| address.clone(), |begin| begin.process.into());
     let reply = client.answer(Ask::Inspect(address.clone())).await?;
     let detail = inspect::detail(client, &reply)?;
     let Some(detail) = detail else { return Err(CtlError::Failed(Failure::Unknown(address.to_string()))) };
+    let begin = *begun.get_or_insert_with(|| Begin::at(&detail.row));
     let matched = if detail.spec.terminal.is_some() {
-        on_screen(client, &detail, regex).await?
+        on_screen(client, begin, regex).await?
     } else {
-        in_lines(client, &detail, regex).await?
+        in_lines(client, begin, regex).await?
     };
     if matched { Ok(()) } else { Err(ended(&detail, regex)) }
 }
@@ -80,12 +116,12 @@ fn ended(detail: &Detail, regex: &Regex) -> CtlError {
     CtlError::Told { line, status: status::NOT_RUNNING }
 }
 
-fn logs(detail: &Detail) -> LogsAsk {
+fn logs(begin: Begin) -> LogsAsk {
     LogsAsk {
-        select: Selection { addresses: vec![detail.row.id.into()], labels: Vec::new() },
+        select: Selection { addresses: vec![begin.process.into()], labels: Vec::new() },
         follow: true,
         tail: None,
-        since: None,
+        since: begin.since,
         until: None,
         kind: None,
         runs: Runs::All,
@@ -93,21 +129,17 @@ fn logs(detail: &Detail) -> LogsAsk {
     }
 }
 
-/// The lines of the present run, from its first; false when it ended without a match.
-async fn in_lines(client: &mut Client, detail: &Detail, regex: &Regex) -> Result<bool, CtlError> {
-    let run = detail.row.run;
-    let request = client.ask(Ask::Logs(LogsAsk { since: detail.row.started_at, ..logs(detail) }), None, None).await?;
+/// The lines of a run, from its first, and of those that follow it; false when the process ended without a match.
+async fn in_lines(client: &mut Client, begin: Begin, regex: &Regex) -> Result<bool, CtlError> {
+    let request = client.ask(Ask::Logs(logs(begin)), None, None).await?;
     let mut lines = Lines::default();
     loop {
         let part = client.part(None).await?;
         let Some(output) = output(client, request, part).await? else { return Ok(false) };
         for (head, bytes) in output {
-            if head.run > run {
-                return Ok(false);
-            }
             let mut whole = Vec::new();
             lines.push(&head, &bytes, &mut whole);
-            let mut all = whole.iter().chain(lines.unfinished()).filter(|line| line.run == run);
+            let mut all = whole.iter().chain(lines.unfinished()).filter(|line| line.run >= begin.run);
             if all.any(|line| regex.is_match(&String::from_utf8_lossy(&line.text))) {
                 return Ok(true);
             }
@@ -151,79 +183,91 @@ async fn output(client: &mut Client, request: u64, part: Part) -> Result<Option<
     Ok(Some(output))
 }
 
+/// What a look at a screen told.
+enum Seen {
+    Text(String),
+    /// No run lives; one may follow.
+    NoRun,
+    /// The watcher does not answer now, and may a moment later.
+    Unreachable,
+}
+
+/// What is known of the output beside the screen.
+#[derive(Default)]
+struct Followed {
+    request: u64,
+    changed: bool,
+    /// The process has ended for good.
+    over: bool,
+}
+
 /// The present screen, whenever it may have changed; false when the process ended without a match.
-async fn on_screen(client: &mut Client, detail: &Detail, regex: &Regex) -> Result<bool, CtlError> {
-    let request = client.ask(Ask::Logs(LogsAsk { tail: Some(0), ..logs(detail) }), None, None).await?;
-    let pause = Duration::from_secs(1) / LOOKS_PER_S;
-    let mut over = false;
+async fn on_screen(client: &mut Client, begin: Begin, regex: &Regex) -> Result<bool, CtlError> {
+    let request = client.ask(Ask::Logs(LogsAsk { tail: Some(0), since: None, ..logs(begin) }), None, None).await?;
+    let mut followed = Followed { request, ..Followed::default() };
+    let mut waits = backoff();
     loop {
         let looked_at = Instant::now();
-        let mut changed = false;
-        let seen = match look(client, detail, request, &mut changed, &mut over).await {
+        followed.changed = false;
+        let over = followed.over;
+        let seen = look(client, begin.process, &mut followed).await?;
+        let pause = match &seen {
+            Seen::Text(text) if regex.is_match(text) => return Ok(true),
             // The watcher of a process that has ended leaves: no screen, and no reason to wait for one.
-            Err(CtlError::Failed(Failure::Other(_))) if !is_live(client, detail).await? => return Ok(false),
-            seen => seen?,
+            Seen::Text(_) | Seen::NoRun | Seen::Unreachable if over => return Ok(false),
+            Seen::Text(_) | Seen::NoRun => Duration::from_secs(1) / LOOKS_PER_S,
+            Seen::Unreachable => waits.next(),
         };
-        match seen {
-            Some(text) if regex.is_match(&text) => return Ok(true),
-            Some(_) if !over => {}
-            Some(_) | None => return Ok(false),
-        }
-        while !changed && !over {
+        // Output tells that there may be something else to see, and the output's end that this is the last look.
+        while !followed.changed && !followed.over && !matches!(seen, Seen::Unreachable) {
             let part = client.part(None).await?;
-            match output(client, request, part).await? {
-                Some(output) => changed = !output.is_empty(),
-                None => over = true,
-            }
+            followed.on(client, part).await?;
         }
         // Output that comes meanwhile is part of what is seen next; the link is kept.
         let next = looked_at + pause;
-        while let Ok(part) = tokio::time::timeout_at(next, client.wake()).await {
-            if let Some(part) = client.on(part).await?
-                && output(client, request, part).await?.is_none()
-            {
-                over = true;
+        while let Ok(wake) = tokio::time::timeout_at(next, client.wake()).await {
+            if let Some(part) = client.on(wake).await? {
+                followed.on(client, part).await?;
             }
         }
     }
 }
 
-/// Whether it may still show something.
-async fn is_live(client: &mut Client, detail: &Detail) -> Result<bool, CtlError> {
-    let reply = client.answer(Ask::Inspect(detail.row.id.into())).await?;
-    Ok(inspect::detail(client, &reply)?.is_some_and(|detail| detail.row.state.is_live()))
+impl Followed {
+    async fn on(&mut self, client: &mut Client, part: Part) -> Result<(), CtlError> {
+        match output(client, self.request, part).await? {
+            Some(output) => self.changed |= !output.is_empty(),
+            None => self.over = true,
+        }
+        Ok(())
+    }
 }
 
-/// The text of the screen now; none when nothing runs. Output that comes meanwhile may or may not be in it.
-async fn look(
-    client: &mut Client,
-    detail: &Detail,
-    logs: u64,
-    changed: &mut bool,
-    over: &mut bool,
-) -> Result<Option<String>, CtlError> {
+/// The screen now. Output that comes meanwhile may or may not be in it.
+async fn look(client: &mut Client, process: Id, followed: &mut Followed) -> Result<Seen, CtlError> {
     let limit = client.timeout();
-    let asked = client.ask(Ask::Screen { address: detail.row.id.into(), ansi: false }, Some(limit), None).await?;
+    let asked = client.ask(Ask::Screen { address: process.into(), ansi: false }, Some(limit), None).await?;
     let mut reply = Ok(Reply::default());
     loop {
         let part = client.part(Some(limit)).await?;
         if part.request != asked {
-            match output(client, logs, part).await? {
-                Some(output) => *changed |= !output.is_empty(),
-                None => *over = true,
-            }
+            followed.on(client, part).await?;
             continue;
         }
         if !part.payload.is_empty() {
             client.grant(asked, part.payload.len() as u64).await?;
         }
-        if let Answer::Failed(Failure::NotRunning(_)) = part.answer {
-            return Ok(None);
-        }
         if collect(&mut reply, part.answer, part.payload) {
-            let reply = reply.map_err(CtlError::Failed)?;
-            let text = screen::read(client, &reply)?.text;
-            return Ok(Some(String::from_utf8_lossy(&text).into_owned()));
+            break;
         }
+    }
+    match reply {
+        Ok(reply) => {
+            let text = screen::read(client, &reply)?.text;
+            Ok(Seen::Text(String::from_utf8_lossy(&text).into_owned()))
+        }
+        Err(Failure::NotRunning(_)) => Ok(Seen::NoRun),
+        Err(Failure::Other(_) | Failure::TimedOut(_) | Failure::TooMany(_)) => Ok(Seen::Unreachable),
+        Err(failure @ (Failure::Unknown(_) | Failure::Ambiguous(..))) => Err(CtlError::Failed(failure)),
     }
 }

@@ -10,12 +10,14 @@ use zerovisor_core::wire::{Answer, Deed, Failure, Outcome, Until};
 
 use super::answers::{Answers, Stop};
 use super::chosen::chosen;
-use crate::node::calls::{Call, OrderCall};
+use crate::node::calls::{Call, OrderCall, WeakCalls};
 use crate::node::hub::Target;
 use crate::node::session::Node;
 
 /// How long an order may take to be obeyed when the client names no time.
 const ORDER_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether the watcher of a removed process has left.
+const LEFT_LOOK: Duration = Duration::from_millis(10);
 
 /// Has a deed done to each process of a selection.
 ///
@@ -59,14 +61,19 @@ fn without_watcher(target: &Target, deed: &Deed) -> Outcome {
 
 /// Hands a deed to the watcher and waits for the outcome.
 async fn order(target: &Target, deed: Deed, payload: Option<Bytes>) -> Outcome {
-    let Some(orders) = &target.orders else { return Outcome::Denied("its watcher cannot be reached".into()) };
-    let (reply, outcome) = oneshot::channel();
-    if orders.send(Call::Order(OrderCall { deed, payload, reply })).await.is_err() {
+    let Some(orders) = target.orders.as_ref().and_then(WeakCalls::upgrade) else {
         return Outcome::Denied("its watcher has just gone".into());
-    }
-    match tokio::time::timeout(ORDER_WITHIN, outcome).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Outcome::Denied("its watcher went before it answered".into()),
+    };
+    let (reply, outcome) = oneshot::channel();
+    let obeyed = async move {
+        if orders.send(Call::Order(OrderCall { deed, payload, reply })).await.is_err() {
+            return Outcome::Denied("its watcher has just gone".into());
+        }
+        drop(orders);
+        outcome.await.unwrap_or_else(|_| Outcome::Denied("its watcher went before it answered".into()))
+    };
+    match tokio::time::timeout(ORDER_WITHIN, obeyed).await {
+        Ok(outcome) => outcome,
         Err(_) => Outcome::Denied(format!("its watcher did not answer within {} s", ORDER_WITHIN.as_secs())),
     }
 }
@@ -79,11 +86,19 @@ async fn remove(node: &Node, target: &Target, force: bool) -> Outcome {
             return outcome;
         }
         // The watcher ends its run, hands over the last records and says goodbye: only then is its journal nobody's.
-        if tokio::time::timeout(ORDER_WITHIN, orders.closed()).await.is_err() {
+        if tokio::time::timeout(ORDER_WITHIN, left(orders)).await.is_err() {
             return Outcome::Denied(format!("its watcher did not leave within {} s", ORDER_WITHIN.as_secs()));
         }
     }
     node.hub.remove(target.id, force).await
+}
+
+/// Resolves once the link of these calls has ended. Looked at, and not waited for at the channel: that would keep the link alive.
+async fn left(orders: &WeakCalls) {
+    let mut look = tokio::time::interval(LEFT_LOOK);
+    while orders.upgrade().is_some_and(|orders| !orders.is_closed()) {
+        look.tick().await;
+    }
 }
 
 /// Waits for each process of a selection.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use zerovisor_core::address::Selection;
 use zerovisor_core::name::Labels;
@@ -71,7 +73,7 @@ fn the_name_of_an_ended_process_is_free() {
     let mut all = registry();
     let (generation, _) = declare(&mut all, &hello(1, "web", true)).unwrap();
     let id = Id::from_random([1; 16]);
-    all.tell(id, Timestamp(2), &Fact::Exited, Instant::now());
+    all.tell(id, Timestamp(2), &Fact::Exited, Instant::now(), Timestamp(2));
     assert_eq!(all.unlink(id, generation, true, Instant::now(), None), None);
     assert!(declare(&mut all, &hello(2, "web", true)).is_ok());
 }
@@ -90,7 +92,7 @@ fn only_proof_makes_a_silent_watcher_lost() {
     let id = Id::from_random([1; 16]);
     let now = Instant::now();
     let (first, _) = declare(&mut all, &hello(1, "web", true)).unwrap();
-    all.tell(id, Timestamp(2), &Fact::Started { run: 1, pid: 7 }, now);
+    all.tell(id, Timestamp(2), &Fact::Started { run: 1, pid: 7 }, now, Timestamp(2));
     let (second, change) = declare(&mut all, &hello(1, "web", true)).unwrap();
     assert_eq!(change, Change::Returned);
     assert_eq!(all.unlink(id, first, false, now, Some(false)), None, "an older link says nothing");
@@ -137,4 +139,43 @@ fn a_watcher_that_was_away_when_its_process_was_removed_does_not_bring_it_back()
     assert!(all.remove(Id::from_random([1; 16])).is_some());
     assert_eq!(declare(&mut all, &hello(1, "web", true)).unwrap_err(), Refusal::Removed);
     assert!(declare(&mut all, &hello(2, "web", true)).is_ok(), "its name is free");
+}
+
+#[test]
+fn a_run_that_is_heard_of_late_has_been_up_since_it_began() {
+    let mut all = registry();
+    let id = Id::from_random([1; 16]);
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    let (now, wall) = (Instant::now() + Duration::from_secs(60), Timestamp(100_000_000));
+    let uptime = |all: &Registry, now, wall| all.rows(&Selection::default(), true, now, wall).unwrap()[0].uptime;
+    all.tell(id, Timestamp(70_000_000), &Fact::Started { run: 1, pid: 7 }, now, wall);
+    assert_eq!(uptime(&all, now, wall), Some(Duration::from_secs(30)));
+    let later = now + Duration::from_secs(5);
+    assert_eq!(uptime(&all, later, Timestamp(1)), Some(Duration::from_secs(35)), "whatever becomes of the wall clock");
+    // One that began before the monotonic clock did, and one of the future.
+    let years = Timestamp(u64::MAX);
+    all.tell(id, Timestamp(1), &Fact::Started { run: 2, pid: 8 }, now, years);
+    assert_eq!(uptime(&all, now, years), Some(years.since(Timestamp(1))));
+    all.tell(id, years, &Fact::Started { run: 3, pid: 9 }, now, wall);
+    assert_eq!(uptime(&all, now, wall), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_declaration_is_to_be_stored_only_while_the_disk_has_another() {
+    let mut all = registry();
+    let id = Id::from_random([1; 16]);
+    let stored = |all: &Registry| all.get(id).unwrap().stored;
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    assert!(!stored(&all));
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    assert!(!stored(&all), "the same, and not written yet");
+    all.stored(id);
+    declare(&mut all, &hello(1, "web", true)).unwrap();
+    assert!(stored(&all), "the same again");
+    let moved = WatcherHello { host: HostProof { pid: 4711, ..HostProof::default() }, ..hello(1, "web", true) };
+    declare(&mut all, &moved).unwrap();
+    assert!(!stored(&all));
+    let meta = all.forget(id).unwrap().meta;
+    all.restore(meta, Story::default(), Instant::now());
+    assert!(stored(&all), "it was read from there");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use zerovisor_core::address::Address;
 use zerovisor_core::fact::State;
@@ -40,7 +41,7 @@ impl Terminal {
         }
         let now = *state.borrow();
         // Whether a run lives its watcher knows best: what it tells may be on its way to the journal yet.
-        let Some(orders) = target.orders else {
+        let Some(orders) = target.orders.and_then(|orders| orders.upgrade()) else {
             return Err(match now {
                 State::Unreachable => Failure::Other(format!("the watcher of '{name}' cannot be reached now")),
                 State::Waiting
@@ -75,11 +76,27 @@ pub(super) fn lost() -> Stop {
 }
 
 /// Tells the watcher that a viewer leaves, however its request ends.
-struct Leaving<'a>(&'a Viewer);
+struct Leaving<'a>(&'a Arc<Viewer>);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.0.leave();
+        if self.0.acts_wait()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // One for each seat at most: the link keeps that until the last act.
+            runtime.spawn(hand_over(self.0.clone()));
+        }
+    }
+}
+
+/// Hands over what a viewer did before it left.
+async fn hand_over(viewer: Arc<Viewer>) {
+    while viewer.acts_wait()
+        && let Some(orders) = viewer.orders()
+        && let Ok(room) = orders.reserve().await
+    {
+        viewer.send_act(room);
     }
 }
 

@@ -167,10 +167,13 @@ impl Lane {
         }
     }
 
-    /// The viewer's own terminal has another size.
+    /// The viewer's own terminal has another size; or the same, and what it showed may be gone.
     pub(super) fn on_own_sized(&mut self, size: Size) {
-        self.own = Some(size);
-        self.on_sizes();
+        if self.own.replace(size) == Some(size) && self.sight == Sight::Live {
+            self.redraw();
+        } else {
+            self.on_sizes();
+        }
     }
 
     /// The next part of the picture that was asked for; one that was not is passed over.
@@ -350,6 +353,12 @@ impl Lane {
         (self.sight, self.call) = (Sight::Wanted { slow }, true);
     }
 
+    /// A picture instead of the stream. Records that wait mean that the client is slow; it takes their place.
+    fn redraw(&mut self) {
+        self.held.skip(true);
+        self.want(false);
+    }
+
     /// No last picture comes: what waits behind it can't be shown, and the client is told how much it was.
     fn give_up(&mut self) {
         if let Sight::Wanted { slow } | Sight::Asked { slow } = self.sight {
@@ -375,11 +384,7 @@ impl Lane {
 
     fn on_sizes(&mut self) {
         match self.sight {
-            Sight::Live if !self.agrees() => {
-                // Waiting records mean that the client is slow; the picture takes their place.
-                self.held.skip(true);
-                self.want(false);
-            }
+            Sight::Live if !self.agrees() => self.redraw(),
             Sight::Still => self.want(false),
             Sight::Live | Sight::Wanted { .. } | Sight::Asked { .. } => {}
         }

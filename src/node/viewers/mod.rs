@@ -23,6 +23,6 @@ mod screen;
 mod viewer;
 
 pub(super) use attach::attach;
-pub(super) use relay::{Relay, Seat};
+pub(super) use relay::{Numbers, Relay, Seat};
 pub(super) use screen::screen;
 pub(super) use viewer::{TypingViolation, Viewer};

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use zerovisor_core::fact::Fact;
 use zerovisor_core::record::{Head, Kind};
+use zerovisor_core::units::Timestamp;
 use zerovisor_core::wire::{self, PICTURE_PART_BYTES, ScreenShown, ToPeer, ViewerAct, ViewerNews};
 
 use super::lane::{Lane, PictureTooLong};
@@ -14,6 +16,10 @@ use super::viewer::Viewer;
 
 /// Viewers of one terminal, at most; one more is denied.
 const VIEWERS_MAX: usize = 256;
+/// Viewers beyond them that take the terminal for themselves, until those they send away have left; one more is denied.
+const STEALERS_MAX: usize = 16;
+/// Readers of one screen at a time, at most; one more is denied.
+const READERS_MAX: usize = 256;
 /// The longest line of text a watcher may tell a viewer, in bytes, so that it fits every header on its way.
 const LINE_MAX_BYTES: usize = 4096;
 
@@ -43,14 +49,35 @@ pub(in crate::node) enum NotNews {
     Line(usize),
 }
 
+/// Numbers for viewers: never given twice, over all links of a node and, as they begin with the time, over its restarts. A watcher may
+/// have a picture for a viewer of an earlier link on its way yet; it must be nobody else's.
+#[derive(Debug, Clone)]
+pub(in crate::node) struct Numbers(Arc<AtomicU64>);
+
+impl Numbers {
+    /// Of a node that starts at this time: as long as there is less than a viewer a microsecond, the next start begins above them.
+    pub(in crate::node) fn since(started_at: Timestamp) -> Numbers {
+        Numbers(Arc::new(AtomicU64::new(started_at.0)))
+    }
+
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 /// The viewers of one watcher's link. Dropped with the link, it tells them that it is lost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::node) struct Relay {
     seats: HashMap<u64, Seat>,
-    last_number: u64,
+    numbers: Numbers,
 }
 
 impl Relay {
+    /// One without viewers.
+    pub(in crate::node) fn new(numbers: Numbers) -> Relay {
+        Relay { seats: HashMap::new(), numbers }
+    }
+
     /// Somebody comes: what the watcher is to be told. From here on nothing is missed.
     pub(in crate::node) fn admit(
         &mut self,
@@ -58,8 +85,7 @@ impl Relay {
         act: ViewerAct,
         number: oneshot::Sender<u64>,
     ) -> Option<ToPeer> {
-        if self.seats.len() >= VIEWERS_MAX {
-            let why = format!("{VIEWERS_MAX} viewers are attached to it already");
+        if let Some(why) = self.full(&seat, &act) {
             match seat {
                 Seat::Viewer(viewer) => viewer.on(|lane, now| lane.on_denied(now, why)),
                 // It may have gone meanwhile.
@@ -67,12 +93,26 @@ impl Relay {
             }
             return None;
         }
-        self.last_number += 1;
-        let viewer = self.last_number;
+        let viewer = self.numbers.next();
         // Whoever asked may be gone already: then there is nothing to begin.
         number.send(viewer).ok()?;
         self.seats.insert(viewer, seat);
         Some(ToPeer::FromViewer { viewer, act })
+    }
+
+    /// Why there is no place for one more.
+    fn full(&self, seat: &Seat, act: &ViewerAct) -> Option<String> {
+        let is_viewer = |seat: &Seat| matches!(seat, Seat::Viewer(_));
+        let viewers = self.seats.values().filter(|seat| is_viewer(seat)).count();
+        let steals = matches!(act, ViewerAct::Attach { steal: true, .. });
+        if !is_viewer(seat) {
+            let full = self.seats.len() - viewers >= READERS_MAX;
+            full.then(|| format!("{READERS_MAX} read its screen at this moment: ask again"))
+        } else if viewers >= VIEWERS_MAX + if steals { STEALERS_MAX } else { 0 } {
+            Some(format!("it has {VIEWERS_MAX} viewers, which is the most: attach with --steal to send all away"))
+        } else {
+            None
+        }
     }
 
     /// A viewer does something: what the watcher is to be told, if it is still there.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc};
@@ -14,11 +14,14 @@ use zerovisor_core::wire::{
 };
 
 use super::lane::{Close, Due, Lane, Part};
-use crate::node::calls::{Call, Calls};
+use crate::node::calls::{Call, Calls, WeakCalls};
 use crate::node::client::{Answers, Place};
 
 /// A client has taken what it was sent when no more than this is ungranted, in bytes: clients may grant in lumps of a part.
 const UNTAKEN_BYTES: u64 = PICTURE_PART_BYTES as u64;
+
+/// Sizes of one viewer follow each other by so much at least: each may become a fact in the journal. Of those in between the latest wins.
+const SIZES_APART: Duration = Duration::from_millis(200);
 
 /// A client that types without regard to its window, or without the right to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,13 +69,22 @@ struct State {
     lane: Lane,
     shown: Option<Shown>,
     /// The calls of the watcher's link, weakly: their end says that the link is to end. And the number there.
-    link: Option<(mpsc::WeakSender<Call>, u64)>,
-    /// Acts for which there was no room yet, in order: at most [`TYPED_WINDOW_BYTES`] of typed bytes, and no two sizes in a row.
+    link: Option<(WeakCalls, u64)>,
+    /// Acts for which there was no room yet, in order: at most [`TYPED_WINDOW_BYTES`] of typed bytes, in few pieces, and one size.
     acts: VecDeque<(ViewerAct, BytesMut)>,
+    /// A size whose time has not come.
+    size: Option<Size>,
+    sized_at: Option<Instant>,
     typed_bytes: u64,
     took_bytes: u64,
     crowded: bool,
     left: bool,
+}
+
+impl State {
+    fn acts_wait(&self) -> bool {
+        !self.acts.is_empty() && self.link.is_some()
+    }
 }
 
 impl Viewer {
@@ -83,6 +95,8 @@ impl Viewer {
             shown: None,
             link: None,
             acts: VecDeque::new(),
+            size: None,
+            sized_at: None,
             typed_bytes: 0,
             took_bytes: 0,
             crowded: false,
@@ -113,11 +127,13 @@ impl Viewer {
         Ok(())
     }
 
-    /// The client's terminal has another size.
+    /// The client's terminal has another size, or is to be drawn anew.
     pub(in crate::node) fn resized(&self, size: Size) {
         let mut state = self.state();
-        state.lane.on_own_sized(size);
-        self.act(&mut state, ViewerAct::Resize(size), &[]);
+        state.size = Some(size);
+        if self.take_size(&mut state, Instant::now()).is_some() {
+            self.changed.notify_one();
+        }
         self.move_on_and_call(&mut state);
     }
 
@@ -154,9 +170,10 @@ impl Viewer {
         self.state().lane.is_dismissed()
     }
 
-    /// Whether nobody looks any more.
+    /// Whether nobody looks any more, and nobody will say so.
     pub(super) fn has_left(&self) -> bool {
-        self.state().left
+        let state = self.state();
+        state.left && (state.acts.is_empty() || state.link.is_none())
     }
 
     // --- from the task of its request
@@ -175,19 +192,20 @@ impl Viewer {
     pub(super) fn next(&self, now: Instant) -> Next {
         let mut state = self.state();
         let taken = self.answers.credit_bytes().saturating_add(UNTAKEN_BYTES) >= STREAM_WINDOW_BYTES;
-        let mut at = None;
+        let mut at = self.take_size(&mut state, now);
+        let sooner = |at: Option<Instant>, when| Some(at.map_or(when, |at| at.min(when)));
         match state.lane.ask_due(now, taken) {
             Due::Now => {
                 state.lane.on_asked(now);
                 self.act(&mut state, ViewerAct::Picture, &[]);
             }
-            Due::At(when) => at = Some(when),
+            Due::At(when) => at = sooner(at, when),
             Due::No => {}
         }
         let over = match state.lane.close_due(now) {
             Due::Now => state.lane.closed().cloned(),
             Due::At(when) => {
-                at = Some(at.map_or(when, |sooner: Instant| sooner.min(when)));
+                at = sooner(at, when);
                 None
             }
             Due::No => None,
@@ -195,7 +213,7 @@ impl Viewer {
         if over.is_none() {
             self.move_on(&mut state, None);
         }
-        Next { over, acts: !state.acts.is_empty() && state.link.is_some(), answers: state.crowded, at }
+        Next { over, acts: state.acts_wait(), answers: state.crowded, at }
     }
 
     /// Resolves when there is something to do. Cancel-safe: what is missed now is told by the next call.
@@ -229,12 +247,18 @@ impl Viewer {
         &self.answers
     }
 
-    /// The request is over: the watcher is told now, or when its link next looks who is still there.
+    /// The request is over: the watcher is told now, or by whoever hands over the [acts that wait](Self::acts_wait), or when its link
+    /// next looks who is still there. What was typed before goes first.
     pub(super) fn leave(&self) {
         let mut state = self.state();
-        state.acts.clear();
+        state.acts.retain(|(act, _)| *act == ViewerAct::Type);
         self.act(&mut state, ViewerAct::Detach, &[]);
         state.left = true;
+    }
+
+    /// Whether acts wait for room in the calls of the watcher's link.
+    pub(super) fn acts_wait(&self) -> bool {
+        self.state().acts_wait()
     }
 
     // --- how
@@ -253,12 +277,28 @@ impl Viewer {
             room.send(call(*number, act, Bytes::copy_from_slice(payload)));
             return;
         }
-        match (act, state.acts.back_mut()) {
-            (ViewerAct::Type, Some((ViewerAct::Type, typed))) => typed.extend_from_slice(payload),
-            (ViewerAct::Resize(size), Some((ViewerAct::Resize(last), _))) => *last = size,
-            (act, _) => state.acts.push_back((act, BytesMut::from(payload))),
+        let sized = state.acts.iter_mut().find(|(act, _)| matches!(act, ViewerAct::Resize(_)));
+        match (act, sized) {
+            (ViewerAct::Resize(_), Some((waiting, _))) => *waiting = act,
+            (act, _) => match (act, state.acts.back_mut()) {
+                (ViewerAct::Type, Some((ViewerAct::Type, typed))) => typed.extend_from_slice(payload),
+                (act, _) => state.acts.push_back((act, BytesMut::from(payload))),
+            },
         }
         self.changed.notify_one();
+    }
+
+    /// The viewer gets the size it wants, if there is one; when its time comes, if it has not.
+    fn take_size(&self, state: &mut State, now: Instant) -> Option<Instant> {
+        let size = state.size?;
+        let at = state.sized_at.map(|last| last + SIZES_APART).filter(|at| now < *at);
+        if at.is_none() {
+            (state.size, state.sized_at) = (None, Some(now));
+            // Together: the watcher draws for the size that the lane believes it does.
+            state.lane.on_own_sized(size);
+            self.act(state, ViewerAct::Resize(size), &[]);
+        }
+        at
     }
 
     /// Sends what the client can take, and calls the request's task if there is something for it to do.

@@ -7,6 +7,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use zerovisor_core::detach::DetachKeys;
+use zerovisor_core::signal::Signal;
 
 use super::{Garbled, ToFront, ToWatcher, next_frame};
 use crate::tty::{
@@ -53,6 +54,7 @@ pub fn run(front: &mut FrontSide, keys: DetachKeys) -> io::Result<u8> {
             console,
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
+            hung_up: false,
             over: None,
         };
         let over = outside.serve().await;
@@ -88,6 +90,8 @@ struct Outside {
     console: Console,
     inbox: BytesMut,
     outbox: BytesMut,
+    /// Whether the guard was told that the terminal has gone.
+    hung_up: bool,
     over: Option<Over>,
 }
 
@@ -128,8 +132,16 @@ impl Outside {
             ConsoleEvent::Written => {}
             ConsoleEvent::Detach => self.send(&ToWatcher::Detach),
             // As for any zvwatch in the foreground: the guard passes it on, the program is stopped, and its end is waited for.
+            ConsoleEvent::Ended(Ended::HungUp | Ended::Failed(_) | Ended::Signal(Signal::HUP)) => self.on_hang_up(),
             ConsoleEvent::Ended(Ended::Signal(signal)) => self.tell_guard(signal.number()),
-            ConsoleEvent::Ended(Ended::HungUp | Ended::Failed(_)) => self.tell_guard(libc::SIGHUP),
+        }
+    }
+
+    /// A terminal that goes says so several times: the device, the kernel to whoever has it, the shell to its jobs. They count as one
+    /// interrupt: a second would kill a program that is ending in order.
+    fn on_hang_up(&mut self) {
+        if !std::mem::replace(&mut self.hung_up, true) {
+            self.tell_guard(libc::SIGHUP);
         }
     }
 

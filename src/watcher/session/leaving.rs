@@ -19,7 +19,7 @@ const LAST_WAIT_LINKED: Duration = Duration::from_secs(10);
 /// How long a slow console is given for the last of the output.
 const FRONT_WAIT: Duration = Duration::from_secs(2);
 /// A detached watcher without a run ends after so long without any zerovisor.
-pub(super) const ABANDONED: Duration = Duration::from_secs(3600);
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 impl Session {
     /// The lifecycle is over: ends once the stream is acknowledged, or nobody is there to do it.

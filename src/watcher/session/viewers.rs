@@ -7,6 +7,7 @@ use zerovisor_core::fact::Fact;
 use zerovisor_core::keys::{Key, KeyCode};
 use zerovisor_core::signal::Signal;
 use zerovisor_core::size::Size;
+use zerovisor_core::units;
 use zerovisor_core::viewers::{Attach, Denied};
 use zerovisor_core::wire::{Outcome, ViewerAct, ViewerNews};
 
@@ -14,7 +15,7 @@ use super::Session;
 use crate::watcher::front::inside::Doing;
 use crate::watcher::model::{Look, Model, Seen};
 use crate::watcher::say::say;
-use crate::watcher::viewers::{CONSOLE, parts};
+use crate::watcher::viewers::{CONSOLE, PICTURE_MAX_BYTES, parts};
 
 impl Session {
     /// A viewer that came through the zerovisor does something.
@@ -33,7 +34,7 @@ impl Session {
                 Err(denied) => self.deny(viewer, &denied).await,
             },
             ViewerAct::Detach => {
-                let changed = self.viewers.forget(viewer);
+                let changed = self.forget(viewer);
                 self.set_size(changed);
             }
             ViewerAct::Read { ansi } => match self.unseen() {
@@ -54,7 +55,7 @@ impl Session {
             Err(denied) => return self.deny(viewer, &denied).await,
         };
         for stolen in attached.stolen {
-            self.viewers.forget(stolen);
+            let _the_new_ones = self.forget(stolen);
             if stolen == CONSOLE {
                 self.part();
             } else {
@@ -64,6 +65,32 @@ impl Session {
         self.set_size(attached.size);
         self.tell(viewer, ViewerNews::Attached { run }).await;
         self.show(viewer).await;
+    }
+
+    /// One is gone. The terminal's new size, if it changed.
+    fn forget(&mut self, viewer: u64) -> Option<Size> {
+        if let Some(input) = self.process.input() {
+            input.forget(viewer);
+        }
+        if let Some(model) = self.model() {
+            model.retain_looks(|who| who != viewer);
+        }
+        self.viewers.forget(viewer)
+    }
+
+    /// The link is another one, on which other viewers may have the numbers of those before.
+    fn on_links_lost(&mut self) {
+        if !self.viewers.is_link_lost(self.uplink.links_lost()) {
+            return;
+        }
+        for viewer in self.viewers.remote() {
+            let changed = self.forget(viewer);
+            self.set_size(changed);
+        }
+        // Of those as well who only read the screen.
+        if let Some(model) = self.model() {
+            model.retain_looks(|viewer| viewer == CONSOLE);
+        }
     }
 
     /// Has a picture made for a viewer; without a screen it is an empty one.
@@ -123,9 +150,7 @@ impl Session {
         }
         let typed = self.process.input().map(|input| input.type_in(viewer, bytes));
         if let Some(Err(denial)) = typed {
-            let changed = self.viewers.forget(viewer);
-            self.set_size(changed);
-            self.tell(viewer, ViewerNews::Denied(denial.to_string())).await;
+            self.send_away(viewer, denial.to_string()).await;
         }
         self.write_input();
     }
@@ -153,15 +178,13 @@ impl Session {
     }
 
     async fn tell(&mut self, viewer: u64, news: ViewerNews) {
-        self.uplink.tell_viewer(viewer, news, None, &mut self.window).await;
+        // Where there is no room for a word, there is none for records, and the link does not last.
+        let _told = self.uplink.tell_viewer(viewer, news, None, &mut self.window).await;
     }
 
     /// After every event: what the screen answers and shows, and what was taken of what was typed.
     pub(super) async fn settle_viewers(&mut self) {
-        for viewer in self.viewers.on_links_lost(self.uplink.links_lost()) {
-            let changed = self.viewers.forget(viewer);
-            self.set_size(changed);
-        }
+        self.on_links_lost();
         self.settle_front().await;
         let Some(model) = self.model() else {
             return self.tell_taken().await;
@@ -180,12 +203,31 @@ impl Session {
     }
 
     async fn on_seen(&mut self, seen: Seen) {
-        if seen.viewer == CONSOLE {
-            return self.on_seen_by_console(seen.bytes);
+        let viewer = seen.viewer;
+        let is_too_large = seen.bytes.len() > PICTURE_MAX_BYTES;
+        if viewer == CONSOLE {
+            // An empty one changes nothing: what the program writes next is shown over what is there.
+            return self.on_seen_by_console(if is_too_large { Bytes::new() } else { seen.bytes });
+        }
+        if is_too_large {
+            let (size, most) = (units::Bytes(seen.bytes.len() as u64), units::Bytes(PICTURE_MAX_BYTES as u64));
+            return self
+                .send_away(viewer, format!("its screen takes {size} to draw, {most} at most: resize or clear it"))
+                .await;
         }
         for (news, part) in parts(&seen) {
-            self.uplink.tell_viewer(seen.viewer, news, Some(part), &mut self.window).await;
+            if !self.uplink.tell_viewer(viewer, news, Some(part), &mut self.window).await {
+                let why = "the zerovisor does not take pictures as fast as they are asked for: attach again later";
+                return self.send_away(viewer, why.into()).await;
+            }
         }
+    }
+
+    /// A viewer cannot be served, and is told why.
+    async fn send_away(&mut self, viewer: u64, why: String) {
+        let changed = self.forget(viewer);
+        self.set_size(changed);
+        self.tell(viewer, ViewerNews::Denied(why)).await;
     }
 
     fn on_seen_by_console(&mut self, picture: Bytes) {
@@ -206,7 +248,7 @@ impl Session {
     pub(super) fn on_run_changed(&mut self) {
         // Those who came for the last one are told by its end.
         for viewer in self.viewers.remote() {
-            let changed = self.viewers.forget(viewer);
+            let changed = self.forget(viewer);
             self.set_size(changed);
         }
         let mut last = self.process.take_last_screen();
@@ -258,14 +300,14 @@ impl Session {
     fn on_console_gone(&mut self) -> Option<u8> {
         self.viewers.front = None;
         let stays = self.viewers.rules.get(CONSOLE).is_none();
-        let changed = self.viewers.forget(CONSOLE);
+        let changed = self.forget(CONSOLE);
         self.set_size(changed);
         if stays || self.left_at.is_some() { None } else { self.interrupt(Signal::HUP) }
     }
 
     /// The user leaves, and the process stays as if it had been started with `-d`.
     fn part(&mut self) {
-        let changed = self.viewers.forget(CONSOLE);
+        let changed = self.forget(CONSOLE);
         self.set_size(changed);
         self.process.detach();
         self.detached = true;

@@ -65,7 +65,9 @@ fn output_comes_once_and_in_order_across_links_dropped_at_any_point() {
         assert!(zerovisor.output(Kind::Stdout) == wanted.as_bytes(), "every byte once and in order");
         let (status, said) = zvwatch.end().await;
         assert_eq!(status, 0);
-        assert!(said.lines().all(|line| line.starts_with("zvwatch: lost the zerovisor")), "{said}");
+        // That a link is away is told, also at the end; that anything is lost may never be.
+        assert!(!said.contains("zvwatch: lost: "), "{said}");
+        assert!(said.lines().any(|line| line.starts_with("zvwatch: lost the zerovisor")), "{said}");
     });
 }
 

@@ -365,6 +365,52 @@ fn viewers_of_a_lost_link_are_gone_and_the_terminal_goes_on() {
 }
 
 #[test]
+fn what_a_viewer_of_a_lost_link_typed_ahead_is_not_held_against_the_next_of_its_number() {
+    tell(|stage| async move {
+        let script =
+            "stty raw -echo; echo ready; until [ -e \"$ZV_READ\" ]; do sleep 0.02; done; head -c 131072 | wc -c";
+        let dir = tempfile::tempdir().unwrap();
+        let read = dir.path().join("read");
+        let mut told = Told::start(&stage, &format!("--env ZV_READ={}", read.display()), script).await;
+        told.writes("ready").await;
+        let window = vec![b'x'; usize::try_from(TYPED_WINDOW_BYTES).unwrap()];
+        told.attach(1, None).await;
+        told.types(1, &window).await;
+        assert!(matches!(told.news(1).await.0, ViewerNews::Took { .. }), "the terminal holds some of it");
+        drop(told.link);
+        told.link = told.zerovisor.watcher(WINDOW).await;
+        told.attach(1, None).await;
+        told.types(1, &window).await;
+        std::fs::write(&read, "").unwrap();
+        told.writes("131072").await;
+        assert_eq!(told.end().await, 0);
+    });
+}
+
+#[test]
+fn a_screen_too_large_to_draw_is_denied_and_the_link_stays() {
+    tell(|stage| async move {
+        // Each cell in colours of its own: some 6 MB.
+        let script = "awk 'BEGIN { for (i = 0; i < 160000; i++) printf \"\\033[38;2;200;200;%d;48;2;100;100;%dmx\", 100 + i % 100, \
+                      100 + i % 99 }'; printf '\\033]0;drawn\\007'; read line; printf '\\033[m\\033[2J'; read line";
+        let mut told = Told::start(&stage, "--size 400x400", script).await;
+        told.writes("drawn").await;
+        for _ in 0..5 {
+            told.act(1, ViewerAct::Attach { size: None, read_only: false, steal: false }, b"").await;
+            assert_eq!(told.news(1).await.0, ViewerNews::Attached { run: 1 });
+            let why = told.denied(1).await;
+            assert!(why.contains("MiB to draw"), "{why}");
+        }
+        let end = Deed::Input { eof: false };
+        assert_eq!(told.zerovisor.order(&mut told.link, end.clone(), b"\n").await, Outcome::Done);
+        told.writes("\x1b[2J").await;
+        told.attach(1, None).await;
+        assert_eq!(told.zerovisor.order(&mut told.link, end, b"\n").await, Outcome::Done);
+        assert_eq!(told.end().await, 0);
+    });
+}
+
+#[test]
 fn the_next_run_has_the_size_the_last_one_had() {
     tell(|stage| async move {
         let script = "stty size; [ $ZV_RUN = 2 ] && exit; read line; exit 1";

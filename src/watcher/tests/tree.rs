@@ -75,6 +75,19 @@ fn processes_that_never_stand_still_are_caught() {
 }
 
 #[test]
+fn a_kill_whose_time_is_up_before_it_begins_kills_once() {
+    isolated(|| {
+        let mut tree = Tree::adopt().unwrap();
+        let (read, write) = io::pipe().unwrap();
+        let child = launch_onto(&sh("trap '' TERM; sleep 1000 & sleep 1000"), write);
+        tree.set_main(child.pid);
+        let _may_be_stubborn = tree.kill_until_empty(Instant::now(), |_| {});
+        // What the one walk missed was a fork ahead of it: the end of all who hold the pipe tells.
+        assert_eq!(read_all(read), "");
+    });
+}
+
+#[test]
 fn a_signal_reaches_every_descendant() {
     isolated(|| {
         Signals::of(&[libc::SIGCHLD]).block().unwrap();

@@ -140,6 +140,23 @@ fn a_picture_made_for_a_size_the_viewer_has_no_more_is_followed_by_another() {
 }
 
 #[test]
+fn a_viewer_that_says_its_size_again_is_drawn_anew() {
+    let (mut lane, now) = attached(OWN);
+    drawn(&mut lane, 1, OWN);
+    write(&mut lane, 2, "shown");
+    assert_eq!(output(&mut lane), b"shown");
+    assert_eq!(lane.ask_due(now + FRAME_APART, true), Due::No);
+    lane.on_own_sized(OWN);
+    assert!(lane.take_call());
+    assert_eq!(lane.ask_due(now + FRAME_APART, true), Due::Now);
+    lane.on_asked(now + FRAME_APART);
+    write(&mut lane, 3, "in the picture");
+    write(&mut lane, 4, "behind it");
+    assert_eq!(drawn(&mut lane, 3, OWN), 0);
+    assert_eq!(output(&mut lane), b"behind it");
+}
+
+#[test]
 fn a_picture_that_nobody_asked_for_is_none_and_one_without_end_is_a_violation() {
     let (mut lane, _) = attached(OWN);
     drawn(&mut lane, 1, OWN);
