@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use zerovisor_core::size::Size;
 use zerovisor_core::viewers::{Attach, SizePolicy, Viewers as Rules};
-use zerovisor_core::wire::{PICTURE_PART_BYTES, ViewerNews};
+use zerovisor_core::wire::{PICTURE_PART_BYTES, TYPED_WINDOW_BYTES, ViewerNews};
 
 use super::front::inside::Front;
 use super::model::{Look, Model, Seen};
@@ -17,6 +17,17 @@ pub(super) const CONSOLE: u64 = u64::MAX;
 /// own. Who asks for a larger one is denied.
 pub(super) const PICTURE_MAX_BYTES: usize = 4 << 20;
 
+/// A viewer is told so late what was taken of what it typed, in bytes: its window stays three quarters open, and a key costs no message but
+/// its echo.
+const TELL_TAKEN_BYTES: u64 = TYPED_WINDOW_BYTES / 4;
+
+/// What a terminal has taken of what one viewer typed, in bytes.
+#[derive(Debug, Default)]
+struct Took {
+    bytes: u64,
+    told_bytes: u64,
+}
+
 /// All viewers of one terminal.
 #[derive(Debug)]
 pub(super) struct Viewers {
@@ -25,7 +36,7 @@ pub(super) struct Viewers {
     /// The user's own console, if it is one.
     pub(super) front: Option<Front>,
     /// What each has typed and the terminal has taken, in bytes.
-    took: HashMap<u64, u64>,
+    took: HashMap<u64, Took>,
     /// For whose terminal the last picture was a frame, and of which size.
     framed: HashMap<u64, Size>,
     links_lost: u64,
@@ -103,11 +114,15 @@ impl Viewers {
         if self.framed.insert(viewer, own) == Some(own) { Look::Frame(own) } else { Look::Picture(own) }
     }
 
-    /// The terminal took this much more of what one typed; how much that makes.
-    pub(super) fn took(&mut self, viewer: u64, bytes: u64) -> u64 {
-        let sum = self.took.entry(viewer).or_default();
-        *sum += bytes;
-        *sum
+    /// The terminal took this much more of what one typed; how much that makes, where it is time to tell.
+    pub(super) fn took(&mut self, viewer: u64, bytes: u64) -> Option<u64> {
+        let took = self.took.entry(viewer).or_default();
+        took.bytes += bytes;
+        let due = took.bytes - took.told_bytes >= TELL_TAKEN_BYTES;
+        due.then(|| {
+            took.told_bytes = took.bytes;
+            took.bytes
+        })
     }
 }
 

@@ -178,7 +178,8 @@ pub enum ViewerNews {
         /// No part follows.
         last: bool,
     },
-    /// Of what it typed so many bytes have been taken by the terminal since it attached.
+    /// Of what it typed so many bytes have been taken by the terminal since it attached. Told when a quarter of its window was taken since it
+    /// was told last, not for each key.
     Took {
         /// Bytes.
         bytes: u64,

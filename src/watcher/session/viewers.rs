@@ -239,8 +239,9 @@ impl Session {
     async fn tell_taken(&mut self) {
         let Some(input) = self.process.input() else { return };
         for (viewer, bytes) in input.taken() {
-            let bytes = self.viewers.took(viewer, bytes);
-            self.tell(viewer, ViewerNews::Took { bytes }).await;
+            if let Some(bytes) = self.viewers.took(viewer, bytes) {
+                self.tell(viewer, ViewerNews::Took { bytes }).await;
+            }
         }
     }
 
