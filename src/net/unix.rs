@@ -42,9 +42,8 @@ impl Stream {
 
     /// Waits until there may be room, once a write has found none. Cancel-safe.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        match self.writer.get() {
-            Some(writer) => writer.writable().await?.retain_ready(),
-            None => {}
+        if let Some(writer) = self.writer.get() {
+            writer.writable().await?.retain_ready();
         }
         Ok(())
     }
