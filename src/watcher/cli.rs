@@ -210,6 +210,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Settings, CliEr
     let settings = Cli::try_parse_from(args).map_err(CliError::Clap)?.settings();
     // Before the family forks: neither guard nor watcher carries for life what clap used.
     sys::trim_heap();
+    sys::trim_stack();
     settings
 }
 

@@ -295,6 +295,7 @@ impl Session {
         self.untidy |= heartbeat && self.process.on_heartbeat(now);
         if heartbeat && self.window.is_empty() && std::mem::take(&mut self.untidy) {
             sys::trim_heap();
+            sys::trim_stack();
         }
         if self.window.room() == 0
             && self.full_since.is_some_and(|since| now >= since + OFFLINE_WAIT)

@@ -366,6 +366,29 @@ pub(super) fn one_heap() {
     }
 }
 
+/// So much below this frame stays, for the calls that are being made, in bytes.
+const STACK_KEPT_BYTES: usize = 16 << 10;
+/// So far below this frame is looked, in bytes: deeper than anything here goes, and less than the gap that the kernel keeps free below the
+/// main thread's stack (`stack_guard_gap`, 1 MiB).
+const STACK_LOOKED_BYTES: usize = 512 << 10;
+
+/// Gives back the pages of the main thread's stack that deeper calls have touched and left. Parsing a command line touches some 50 KiB of
+/// it, which two processes would carry for life.
+#[inline(never)]
+pub(super) fn trim_stack() {
+    if nix::unistd::gettid() != nix::unistd::getpid() {
+        // Another thread's stack may have a neighbour that near.
+        return;
+    }
+    let here = 0_u8;
+    let page = 4096;
+    let end = ((&raw const here).expose_provenance() - STACK_KEPT_BYTES) & !(page - 1);
+    let start = end - STACK_LOOKED_BYTES;
+    // SAFETY: what lies that far below a live frame of the main thread belongs to calls that have returned: nothing reads it before writing
+    // it, and a page that is gone reads as zeroes. Below the mapped stack nothing is mapped in this range, which madvise passes over (ENOMEM).
+    unsafe { libc::madvise(ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+}
+
 /// Gives the heap's free pages back to the kernel.
 pub(super) fn trim_heap() {
     #[cfg(target_env = "gnu")]

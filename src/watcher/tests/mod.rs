@@ -182,3 +182,42 @@ fn lives(marker: &str) -> bool {
         .flatten()
         .any(|p| p.cmdline().is_ok_and(|words| words.iter().any(|word| word.contains(marker))))
 }
+
+/// What of the mapping that holds this address is in memory, in KiB.
+fn resident_kib(address: usize) -> u64 {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut holds = false;
+    for line in smaps.lines() {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        if let Some((from, to)) = range
+            .and_then(|(from, to)| Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?)))
+        {
+            holds = (from..to).contains(&address);
+        } else if let (true, Some(kib)) = (holds, line.strip_prefix("Rss:")) {
+            return kib.trim().trim_end_matches(" kB").parse().unwrap();
+        }
+    }
+    panic!("no mapping holds {address:#x}");
+}
+
+#[inline(never)]
+fn deep(calls: usize) -> u8 {
+    let mut frame = [0_u8; 4096];
+    frame[calls % 4096] = 1;
+    std::hint::black_box(&mut frame);
+    if calls == 0 { frame[1] } else { deep(calls - 1).wrapping_add(std::hint::black_box(&frame)[0]) }
+}
+
+#[test]
+fn what_deep_calls_touched_of_the_stack_is_given_back() {
+    isolated(|| {
+        let here = 7_u64;
+        let address = (&raw const here).addr();
+        std::hint::black_box(deep(60));
+        let before = resident_kib(address);
+        sys::trim_stack();
+        let after = resident_kib(address);
+        assert!(before >= after + 150, "{before} KiB before, {after} after");
+        assert_eq!(std::hint::black_box(here), 7);
+    });
+}
