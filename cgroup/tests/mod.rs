@@ -31,7 +31,7 @@ use crate::{Group, Leaf, Limits, Owner, ProcessCgroup, Remains, Resource, Rung, 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where we stand; told once. Shared, since enabling controllers may move this process.
-fn site() -> &'static Site {
+pub(crate) fn site() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
     SITE.get_or_init(|| {
         let mut site = Site::find();
