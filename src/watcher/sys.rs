@@ -446,7 +446,7 @@ pub(super) mod child {
         check(unsafe { libc::syscall(libc::SYS_setsid) })
     }
 
-    /// Descriptor 0 becomes the controlling terminal of this session, which has none.
+    /// Descriptor 0 becomes the controlling terminal of the caller's session, which has none.
     pub(crate) fn take_terminal() -> Done {
         // SAFETY: numbers only.
         check(unsafe { libc::syscall(libc::SYS_ioctl, 0 as c_long, libc::TIOCSCTTY as c_long, 0 as c_long) })
