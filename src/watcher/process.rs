@@ -1,12 +1,15 @@
 //! The process: drives the lifecycle of the core with a real tree of processes, and does what it decides.
 
+mod ending;
+mod spawning;
+
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use zerovisor_core::exit::{Exit, SpawnFailure, SpawnFault, Usage};
+use zerovisor_core::exit::Usage;
 use zerovisor_core::fact::{Fact, State};
 use zerovisor_core::id::Id;
 use zerovisor_core::lifecycle::{Action, Lifecycle, MainEnded, Order, Verdict};
@@ -14,7 +17,6 @@ use zerovisor_core::record::Kind;
 use zerovisor_core::signal::Signal;
 use zerovisor_core::size::Size;
 use zerovisor_core::stats::Sample;
-use zerovisor_core::units::micros;
 use zerovisor_core::window::Window;
 
 use super::cgroup::RunCgroup;
@@ -26,23 +28,9 @@ use super::model::Model;
 use super::placement::Placed;
 use super::pump::Took;
 use super::sampler::Sampler;
-use super::say::say;
-use super::spawn::{Class, Program, SpawnError, Surroundings, prepare, spawn};
 use super::streams::{Setup, Streams};
 use super::terminal::Terminal;
-use super::tree::{self, Ended, Who};
-
-/// What the kill of a tree may have missed is looked for again so soon, should no end of a child tell sooner.
-const KILL_AGAIN: Duration = Duration::from_millis(50);
-/// What is left in a cgroup of a tree that is gone is looked at again so soon.
-const SETTLE_STEP: Duration = Duration::from_millis(1);
-/// For so long it may be what was just reaped: newer kernels take a process out of its cgroup only some time after its parent was told.
-const SETTLES_WITHIN: Duration = Duration::from_millis(20);
-/// The longest message that is recorded, in bytes: a PATH in it can be of any length.
-const MESSAGE_MAX_BYTES: usize = 1024;
-
-/// The kind of terminal that the screen is a model of, and that most programs know.
-const TERM: &str = "xterm-256color";
+use super::tree;
 
 /// What to run.
 #[derive(Debug)]
@@ -306,74 +294,6 @@ impl Process {
         self.run.as_ref()?.streams.open_output()
     }
 
-    /// Whether the main process has ended and nothing is left, neither below us nor in the cgroup. Whoever asks first may take the
-    /// kernel's only news of it, so it is told on here, whoever asks.
-    fn is_gone(&mut self) -> bool {
-        let Some(run) = self.run.as_mut().filter(|run| run.main_ended) else { return false };
-        let gone = self.side.tree.is_empty() && run.cgroup.is_empty();
-        if gone {
-            self.kill_again_at = None;
-            run.streams.on_tree_gone();
-        }
-        gone
-    }
-
-    /// Reaps what has ended.
-    pub(super) fn on_children(&mut self) {
-        let mut main = None;
-        while let Some(reaped) = self.side.tree.reap_one() {
-            if let Some(run) = &mut self.run {
-                add_usage(&mut run.usage, &reaped.usage);
-            }
-            if reaped.who == Who::Main {
-                main = Some(reaped.ended);
-            }
-        }
-        let now = Instant::now();
-        if let Some(ended) = main {
-            // Asked after all were reaped: a zombie is nobody to be stopped.
-            let others = !self.side.tree.is_empty();
-            if let Some(run) = &mut self.run {
-                let before = run.sampler.oom_kills();
-                let oom = run.cgroup.oom_kills().map(|kills| kills > before);
-                run.unsettled = Some((now, MainEnded { exit: exit_of(ended), at: clock::timestamp(), others, oom }));
-            }
-        }
-        self.look_again(now);
-    }
-
-    /// Tells the lifecycle of the main process's end once it is known whether others are left.
-    fn settle(&mut self, now: Instant) {
-        let Some(run) = &mut self.run else { return };
-        let Some((since, mut ended)) = run.unsettled else { return };
-        if !ended.others && !run.cgroup.is_empty() {
-            if now < since + SETTLES_WITHIN {
-                self.kill_again_at = Some(now + SETTLE_STEP);
-                return;
-            }
-            ended.others = true;
-        }
-        (run.unsettled, run.main_ended) = (None, true);
-        self.kill_again_at = self.kill_again_at.filter(|_| self.killing);
-        self.life.on_main_ended(since, ended, &mut self.todo);
-    }
-
-    /// Somebody of the tree or of the cgroup has ended, or may have: goes on killing, or finds that all are gone.
-    pub(super) fn look_again(&mut self, now: Instant) {
-        if self.killing {
-            self.kill_tree(now);
-        }
-        self.settle(now);
-        if self.is_gone() {
-            return;
-        }
-        let Some(run) = self.run.as_mut().filter(|run| run.main_ended) else { return };
-        if self.side.tree.is_empty() && !run.cgroup.watch() && self.kill_again_at.is_none_or(|at| now >= at) {
-            // In the cgroup, and not below us: no end of a child tells, nor does version 1.
-            self.kill_again_at = Some(now + KILL_AGAIN);
-        }
-    }
-
     /// Does what was decided, and what follows from it.
     pub(super) fn advance(&mut self, window: &mut Window, here: &Whereabouts) {
         loop {
@@ -384,23 +304,6 @@ impl Process {
                 return;
             }
         }
-    }
-
-    /// Ends a run of which nothing is left. True if it did.
-    fn clear(&mut self) -> bool {
-        let cleared = self.run.as_ref().is_some_and(|run| run.streams.open_output().is_none()) && self.is_gone();
-        let Some(mut run) = self.run.take_if(|_| cleared) else { return false };
-        (self.kill_again_at, self.killing) = (None, false);
-        run.usage.input_bytes = run.streams.input().written();
-        // A peak between two samples shows in that of a single process at least.
-        let sampled = run.sampler.most_memory_bytes();
-        run.usage.memory_peak_bytes = sampled.map(|bytes| bytes.max(run.usage.peak_rss_bytes));
-        if !run.cgroup.finish(&mut run.usage) {
-            self.placed.remove_later(run.number, Instant::now());
-        }
-        self.last_screen = run.streams.terminal().and_then(|terminal| terminal.model.take());
-        self.life.on_cleared(Instant::now(), run.usage, &mut self.todo);
-        true
     }
 
     fn perform(&mut self, action: Action, window: &mut Window, here: &Whereabouts) {
@@ -437,122 +340,4 @@ impl Process {
             let _gone_or_denied = tree::signal_pidfd(run.pidfd.as_fd(), signal.number());
         }
     }
-
-    fn kill_tree(&mut self, now: Instant) {
-        self.killing = !self.side.tree.is_empty() || self.run.as_ref().is_some_and(|run| !run.cgroup.is_empty());
-        if !self.killing {
-            // This very look may have taken the news that nobody is left: what follows from it is done at once.
-            let news = self.run.as_ref().is_some_and(|run| run.unsettled.is_some()) || self.is_gone();
-            self.kill_again_at = news.then_some(now);
-            return;
-        }
-        self.kill_again_at = Some(now + KILL_AGAIN);
-        match &self.run {
-            Some(run) => run.cgroup.kill(&self.side.tree),
-            None => drop(self.side.tree.kill()),
-        }
-    }
-
-    fn spawn(&mut self, number: u32, here: &Whereabouts) {
-        match self.try_spawn(number, here) {
-            Ok((run, pid)) => {
-                self.side.tree.set_main(pid);
-                self.run = Some(run);
-                self.began = true;
-                self.not_begun = None;
-                self.report_started();
-                self.life.on_spawned(Instant::now(), clock::timestamp(), pid, &mut self.todo);
-            }
-            Err(error) => {
-                let failure = failure(&error);
-                self.report_failed(failure.fault.shell_status(), &error.to_string());
-                self.not_begun = Some(failure.message.clone());
-                self.life.on_spawn_failed(failure, &mut self.todo);
-            }
-        }
-    }
-
-    fn try_spawn(&mut self, number: u32, here: &Whereabouts) -> Result<(Run, i32), SpawnError> {
-        let Command { argv, env, cwd, terminal } = &self.command;
-        let mut ours =
-            vec![("ZV_ID", here.id.to_string()), ("ZV_NAME", here.name.clone()), ("ZV_RUN", number.to_string())];
-        ours.extend(here.node.clone().map(|node| ("ZV_NODE", node)));
-        let env = env.of_run(std::env::vars_os(), ours, terminal.map(term));
-        let program = Program { argv: argv.clone(), env, cwd: cwd.clone() };
-        let prepared = prepare(&program)?;
-        let (child, streams) = Streams::open(*terminal)?;
-        let terminal = terminal.is_some();
-        let command = self.command.argv.first().map_or(Path::new(""), Path::new);
-        let cgroup = RunCgroup::make(&mut self.placed, number, command)?;
-        let spawned = cgroup.entrance(command).and_then(|entrance| {
-            let surroundings = Surroundings { cgroup: entrance.as_ref(), terminal, ..Surroundings::default() };
-            spawn(&prepared, child, &surroundings)
-        });
-        let mut usage = Usage::default();
-        let child = match spawned {
-            Ok(child) => child,
-            Err(error) => {
-                if !cgroup.finish(&mut usage) {
-                    self.placed.remove_later(number, Instant::now());
-                }
-                return Err(error);
-            }
-        };
-        let sampler = Sampler::new(Instant::now(), self.stats_every, number, child.pid);
-        Ok((
-            Run { number, pidfd: child.pidfd, main_ended: false, unsettled: None, streams, usage, cgroup, sampler },
-            child.pid,
-        ))
-    }
-
-    /// A front that cannot be told has gone, and its user with it: no reason not to run.
-    fn report_started(&mut self) {
-        let _gone = self.side.started();
-    }
-
-    /// Tells whoever typed the command: the front, or the console.
-    pub(super) fn report_failed(&mut self, code: u8, message: &str) {
-        if self.side.has_front() {
-            let _gone = self.side.failed(code, message);
-        } else {
-            say(message);
-        }
-    }
-}
-
-/// The kind of terminal a program is told it has: with the user's own console that one's.
-fn term(setup: Setup) -> OsString {
-    let users = if setup.console { std::env::var_os("TERM").filter(|term| !term.is_empty()) } else { None };
-    users.unwrap_or_else(|| TERM.into())
-}
-
-fn failure(error: &SpawnError) -> SpawnFailure {
-    let fault = match error.class() {
-        Class::NotFound => SpawnFault::NotFound,
-        Class::NotExecutable => SpawnFault::NotExecutable,
-        Class::Own => SpawnFault::Own,
-    };
-    let mut message = error.to_string();
-    if message.len() > MESSAGE_MAX_BYTES {
-        let end = (0..=MESSAGE_MAX_BYTES).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
-    }
-    SpawnFailure { fault, message }
-}
-
-fn exit_of(ended: Ended) -> Exit {
-    match ended {
-        Ended::Exited(code) => Exit::Code(code.into()),
-        // The kernel knows no other numbers than those a signal can have.
-        Ended::Killed { signal, core } => {
-            Exit::Signal { signal: Signal::try_from(signal).unwrap_or(Signal::KILL), core }
-        }
-    }
-}
-
-fn add_usage(sum: &mut Usage, one: &tree::Used) {
-    sum.cpu_user_us += micros(one.user);
-    sum.cpu_system_us += micros(one.system);
-    sum.peak_rss_bytes = sum.peak_rss_bytes.max(one.max_rss_bytes);
 }
