@@ -132,6 +132,10 @@ pub enum GapReason {
     JournalLost,
     /// Retention removed it.
     Expired,
+    /// Its watcher died before it had handed it over: how much that was nobody knows.
+    WatcherDied,
+    /// The disk a watcher had put it on did not give it back.
+    SpoolLost,
 }
 
 impl fmt::Display for Gap {
@@ -145,6 +149,8 @@ impl fmt::Display for Gap {
             GapReason::Offline => ": no zerovisor took it in time",
             GapReason::JournalLost => ": the journal that had it is gone",
             GapReason::Expired => ": removed by retention",
+            GapReason::WatcherDied => ": its watcher died before it had handed it over",
+            GapReason::SpoolLost => ": the spool it was kept in is damaged",
         })
     }
 }

@@ -358,6 +358,8 @@ fn gap_fields(gap: &Gap) -> [(&'static str, Value); 6] {
         GapReason::Offline => "offline",
         GapReason::JournalLost => "journal_lost",
         GapReason::Expired => "expired",
+        GapReason::WatcherDied => "watcher_died",
+        GapReason::SpoolLost => "spool_lost",
     };
     [
         ("first_seq", gap.first_seq.into()),

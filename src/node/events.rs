@@ -7,10 +7,10 @@ use zerovisor_core::view::Event;
 use zerovisor_core::wire::{self, Answer, EventsAsk, Failure};
 
 use super::client::{Answers, Stop};
-use super::journal::LogReader;
 use super::scribe::Which;
 use super::session::Node;
 use super::store::{is_passable, loaded_event};
+use crate::journal::LogReader;
 
 /// Bytes one read takes at most.
 const READ_BYTES: usize = 256 << 10;

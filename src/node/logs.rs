@@ -8,10 +8,10 @@ use zerovisor_core::wire::{self, Answer, Failure, LOG_HEADS_MAX, LogsAsk, Runs, 
 
 use super::client::{Answers, Stop};
 use super::hub::Target;
-use super::journal::{JournalError, LogReader};
 use super::scribe::{Which, Written};
 use super::session::Node;
 use super::store::loaded;
+use crate::journal::{BlocksBack, JournalError, LogReader};
 
 /// Bytes one read of a log takes, and one answer carries, at most.
 const READ_BYTES: usize = 256 << 10;
@@ -291,7 +291,7 @@ enum Tail {
 }
 
 /// Goes backwards through the log until enough lines are found. A last line without its end counts as one.
-fn last_lines(blocks: super::journal::BlocksBack, filter: &Filter, lines: u64) -> Result<Tail, JournalError> {
+fn last_lines(blocks: BlocksBack, filter: &Filter, lines: u64) -> Result<Tail, JournalError> {
     let mut left = lines;
     let mut at_end = true;
     for block in blocks {

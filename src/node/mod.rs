@@ -20,7 +20,6 @@ mod client;
 mod events;
 mod hub;
 mod in_flight;
-pub mod journal;
 mod logs;
 mod machine;
 mod registry;
@@ -45,9 +44,9 @@ use zerovisor_core::name::NodeName;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::Happening;
 
+use crate::journal::{DataDirLock, LockError, LogReader, lock_data_dir};
 pub use cli::{Cli, DEFAULT_ENDPOINT, command};
 use hub::{HubInbox, HubTask};
-use journal::{DataDirLock, LockError, LogReader, lock_data_dir};
 use machine::Machine;
 use retention::Retention;
 use scribe::{Scribe, Tools, now_us};

@@ -6,8 +6,8 @@ use nix::sys::statvfs::statvfs;
 use zerovisor_core::id::Id;
 use zerovisor_core::units::micros;
 
-use super::journal::{LogConfig, SegmentLog};
 use super::store::Store;
+use crate::journal::{LogConfig, SegmentLog};
 
 /// Smallest and largest segment: retention works in whole ones, and each costs an open file while it is written.
 const SEGMENT_BYTES: (u64, u64) = (64 << 10, 64 << 20);
@@ -159,8 +159,8 @@ mod tests {
     use zerovisor_core::units::Timestamp;
     use zerovisor_core::wire::HostProof;
 
-    use super::super::journal::{Record, RecordMeta};
     use super::super::store::Meta;
+    use crate::journal::{Record, RecordMeta};
     use zerovisor_core::stats::{Placement, Rung};
 
     use super::*;

@@ -24,11 +24,11 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::Happening;
 
 use super::hub::Hub;
-use super::journal::LogReader;
 use super::retention::Retention;
 use super::store::{Store, StoreError};
 use super::syncer::SyncMode;
 use super::textlog::TextLog;
+use crate::journal::LogReader;
 use thread::Thread;
 
 /// What a link learns of its records.

@@ -25,7 +25,7 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Story};
 use zerovisor_core::wire::{self, HostProof, WireError};
 
-use super::journal::{self, JournalError, LogConfig, LogReader, SegmentLog};
+use crate::journal::{self, JournalError, LogConfig, LogReader, SegmentLog};
 
 /// Begins every meta file; the digit is its version.
 const META_MAGIC: &[u8; 8] = b"ZVMETA1\n";

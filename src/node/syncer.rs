@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::journal::SyncWork;
 use super::store::StoreError;
+use crate::journal::SyncWork;
 
 /// How much a power cut may take under `--sync interval`.
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_secs(1);

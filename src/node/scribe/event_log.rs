@@ -8,7 +8,7 @@ use zerovisor_core::name::{NodeName, ProcessName};
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Happening};
 
-use crate::node::journal::{LogReader, SegmentLog, SyncWork};
+use crate::journal::{LogReader, SegmentLog, SyncWork};
 use crate::node::store::{Store, StoreError, stored_event};
 use crate::node::textlog::TextLog;
 

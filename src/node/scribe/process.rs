@@ -9,7 +9,7 @@ use zerovisor_core::record::{Head, Kind, Record};
 use zerovisor_core::wire;
 
 use super::{Break, Receipt, Receipts, Written};
-use crate::node::journal::SyncWork;
+use crate::journal::SyncWork;
 use crate::node::store::{ProcessLogs, StoreError, stored};
 
 pub(super) struct Process {

@@ -9,7 +9,7 @@ use zerovisor_core::name::ProcessName;
 use zerovisor_core::view::Event;
 
 use super::process::Ending;
-use crate::node::journal::LogReader;
+use crate::journal::LogReader;
 
 /// Events that wait to be written, at most; further ones are counted and left out.
 const EVENTS_MAX: usize = 4096;

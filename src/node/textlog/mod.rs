@@ -58,7 +58,7 @@ use zerovisor_core::view::{Event, Happening};
 
 use self::inbox::Inbox;
 use self::thread::Renderer;
-use super::journal::LogReader;
+use crate::journal::LogReader;
 
 /// A line that is not over is written after this long.
 pub const PARTIAL_AFTER: Duration = Duration::from_secs(1);

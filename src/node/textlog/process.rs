@@ -11,7 +11,7 @@ use zerovisor_core::wire;
 use super::cursor::{Cursor, STREAMS};
 use super::line::{Page, Word, who};
 use super::now;
-use crate::node::journal::{JournalError, LogReader, Record};
+use crate::journal::{JournalError, LogReader, Record};
 
 /// Bytes of a process's log that are read in one turn.
 const TURN_BYTES: usize = 256 << 10;

@@ -17,7 +17,7 @@ use zerovisor_core::view::{Event, Happening};
 use zerovisor_core::wire;
 
 use super::{Target, TextConfig, TextLog};
-use crate::node::journal::{LogConfig, Record, RecordMeta, SegmentLog};
+use crate::journal::{LogConfig, Record, RecordMeta, SegmentLog};
 
 /// 2026-11-23T04:12:00Z.
 const BASE_US: u64 = 1_795_407_120_000_000;

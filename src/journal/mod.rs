@@ -1,4 +1,4 @@
-//! The bottom of the journal: an append-only log of checksummed records.
+//! Append-only logs of checksummed records: what the journal of a zerovisor and the spool of a watcher are made of.
 //!
 //! A [`SegmentLog`] owns one directory. It appends batches of [`Record`]s to segment files, rolls
 //! to a new segment at a size, and drops whole old segments by size and age. [`LogReader`]s follow

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use proptest::prelude::*;
 
 use super::*;
-use crate::node::journal::MAX_PAYLOAD_BYTES;
+use crate::journal::MAX_PAYLOAD_BYTES;
 
 #[test]
 fn what_is_appended_is_read_back_also_after_reopening() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::node::journal::Recovery;
+use crate::journal::Recovery;
 
 fn reopen(dir: &Path) -> (SegmentLog, Recovery) {
     SegmentLog::open(dir, small()).unwrap()

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::node::journal::{LockError, lock_data_dir};
+use crate::journal::{LockError, lock_data_dir};
 
 #[test]
 fn the_second_to_come_is_told_the_pid_of_the_first() {
