@@ -15,6 +15,8 @@ pub(super) struct Actor {
     pub(super) fate: Fate,
     /// Its watcher, where that stands in the foreground.
     pub(super) program: Option<Program>,
+    /// The terminal of that one, with `-it`.
+    pub(super) console: Option<Terminal>,
     pub(super) followers: Vec<Follower>,
     pub(super) viewers: Vec<Viewer>,
 }
@@ -38,11 +40,14 @@ pub(super) struct Viewer {
 pub(super) struct Family {
     pub(super) guard: i32,
     pub(super) watcher: i32,
+    /// With `-it`.
+    pub(super) front: Option<i32>,
 }
 
 impl Actor {
     pub(super) fn new(made: Made, name: String) -> Actor {
-        Actor { made, name, fate: Fate::default(), program: None, followers: Vec::new(), viewers: Vec::new() }
+        let (fate, followers, viewers) = (Fate::default(), Vec::new(), Vec::new());
+        Actor { made, name, fate, program: None, console: None, followers, viewers }
     }
 
     /// What its runs have written down, from the first.
@@ -66,8 +71,21 @@ impl Actor {
         };
         let all: Vec<i32> = live_with_argument(&self.name).into_iter().filter(is_zvwatch).collect();
         let parent = |pid: i32| parent_of(pid).filter(|parent| all.contains(parent));
-        let watcher = all.iter().copied().find(|pid| parent(*pid).is_some())?;
-        Some(Family { guard: parent(watcher)?, watcher })
+        let is_last = |pid: &i32| parent(*pid).is_some() && !all.iter().any(|other| parent(*other) == Some(*pid));
+        let watcher = all.iter().copied().find(is_last)?;
+        let guard = parent(watcher)?;
+        Some(Family { guard, watcher, front: parent(guard) })
+    }
+
+    /// Starts its watcher in the foreground.
+    pub(super) fn watch(&mut self, farm: &Farm, words: &[&str]) {
+        if self.made.console {
+            let terminal = Terminal::new(80, 24);
+            self.program = Some(terminal.run(&farm.watch_command(words)));
+            self.console = Some(terminal);
+        } else {
+            self.program = Some(farm.watch(words));
+        }
     }
 
     pub(super) fn follow(&mut self, farm: &Farm) {

@@ -24,7 +24,7 @@ impl Soak {
         if actor.made.detached {
             self.farm.watched(&words).ok();
         } else {
-            actor.program = Some(self.farm.watch(&words));
+            actor.watch(&self.farm, &words);
         }
         self.actors.insert(actor.made.index, actor);
         if !alone {

@@ -27,6 +27,10 @@ impl Soak {
                 return;
             }
             let Some(family) = actor.family() else { return };
+            if let (Victim::Front, Some(front)) = (victim, family.front) {
+                (actor.fate.front_killed, actor.fate.told_to_end) = (true, true);
+                killed(front);
+            }
             if let Victim::Guard | Victim::WatcherAndGuard = victim {
                 actor.fate.guard_killed = true;
                 killed(family.guard);

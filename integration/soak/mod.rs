@@ -57,9 +57,18 @@ fn a_soak_can_be_had_again_by_its_seed() {
     assert_eq!(steps(7), steps(7));
     assert_ne!(steps(7), steps(8));
     let all = steps(7).join("\n");
-    for kind in
-        ["Start", "Follow", "View", "Visit", "NodeGoes(Killed)", "NodeGoes(Asked)", "DiskFills", "WatcherAndGuard"]
-    {
+    for kind in [
+        "Start",
+        "Follow",
+        "View",
+        "Visit",
+        "NodeGoes(Killed)",
+        "NodeGoes(Asked)",
+        "Remove",
+        "DiskFills",
+        "WatcherAndGuard",
+        "Front",
+    ] {
         assert!(all.contains(kind), "500 steps without {kind}");
     }
 }
@@ -85,6 +94,7 @@ fn the_soak_s_writer_writes_what_its_model_says() {
         role: model::Role::Writer(writing.clone()),
         terminal: false,
         detached: false,
+        console: false,
         restart: model::Restart::No,
         cgroup: "off",
         limited: false,

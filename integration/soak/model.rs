@@ -20,6 +20,8 @@ pub(super) struct Made {
     pub(super) role: Role,
     pub(super) terminal: bool,
     pub(super) detached: bool,
+    /// `-it`, on a terminal that nobody reads.
+    pub(super) console: bool,
     /// `--restart`.
     pub(super) restart: Restart,
     /// `--cgroup`.
@@ -47,6 +49,7 @@ impl Made {
             .chain(["-l", if self.terminal { "soak=terminal" } else { "soak=pipes" }, "--env", "LC_ALL=C"])
             .chain(if self.terminal { Some("--pty") } else { None })
             .chain(if self.detached { Some("-d") } else { None })
+            .chain(if self.console { Some("-it") } else { None })
             .chain(if self.limited { &["--pids", "200"][..] } else { &[] }.iter().copied())
             .map(str::to_owned)
             .collect();
@@ -96,12 +99,13 @@ pub(super) const ENDLESS_LINES: u64 = 1_000_000_000;
 /// What befell a process.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Fate {
-    /// Told to stop, to begin again, or to end in any other way by an operator.
+    /// Told to stop, or hung up on.
     pub(super) told_to_end: bool,
     pub(super) restarted: bool,
     pub(super) child_killed: bool,
     pub(super) watcher_killed: bool,
     pub(super) guard_killed: bool,
+    pub(super) front_killed: bool,
     /// Times it was sent USR1.
     pub(super) signalled: usize,
     /// Its watcher began while no zerovisor was there.

@@ -45,6 +45,8 @@ pub(super) enum What {
     DiskHasRoom,
     /// The process comes to its end, is judged, and is removed.
     Settle(usize),
+    /// The process is removed as it is, alive or not.
+    Remove(usize),
     /// Everything is settled: what is left is counted.
     Count,
 }
@@ -75,6 +77,8 @@ pub(super) enum Victim {
     Watcher,
     Guard,
     WatcherAndGuard,
+    /// Who relays a console: its end is a hang-up.
+    Front,
 }
 
 /// How the zerovisor goes.
@@ -118,6 +122,7 @@ enum Kind {
     Kill,
     Fault,
     Settle,
+    Remove,
     Mend,
 }
 
@@ -135,6 +140,7 @@ const WELL: &[(u64, Kind)] = &[
     (3, Kind::Kill),
     (5, Kind::Fault),
     (3, Kind::Settle),
+    (1, Kind::Remove),
 ];
 const ALONE: &[(u64, Kind)] = &[(2, Kind::Start), (2, Kind::Kill), (3, Kind::Mend)];
 const FULL: &[(u64, Kind)] =
@@ -180,6 +186,7 @@ impl Plan {
             | Kind::Signal
             | Kind::Stop
             | Kind::Restart
+            | Kind::Remove
             | Kind::Kill => self.somebody(kind),
         }
     }
@@ -191,7 +198,8 @@ impl Plan {
         }
         let at = usize::try_from(self.chance.below(self.live.len() as u64)).unwrap();
         let one = &self.live[at];
-        let (index, terminal, talks) = (one.index, one.terminal, matches!(one.role, Role::Talker));
+        let (index, terminal, console) = (one.index, one.terminal, one.console);
+        let talks = matches!(one.role, Role::Talker);
         let may_lose_all = !one.has_offspring() || one.cgroup == "auto";
         match kind {
             Kind::Follow => What::Follow(index),
@@ -205,6 +213,8 @@ impl Plan {
             Kind::Signal if !talks => What::Signal(index),
             Kind::Stop => What::Stop(index),
             Kind::Restart => What::Restart(index),
+            Kind::Remove => What::Remove(self.live.swap_remove(at).index),
+            Kind::Kill if console && self.chance.one_in(2) => What::Kill(index, Victim::Front),
             Kind::Kill => What::Kill(index, self.victim(may_lose_all)),
             Kind::Look if terminal && self.chance.one_in(3) => What::Look(index, Look::Screen),
             Kind::Look | Kind::View | Kind::Talk | Kind::Signal => {
@@ -282,15 +292,17 @@ impl Plan {
         };
         let terminal = chance.one_in(2);
         let detached = chance.below(3) > 0 || self.now == Now::Alone;
+        let console = terminal && !detached && chance.one_in(2);
         let cgroup = if chance.one_in(4) { "off" } else { "auto" };
-        Made { index, role, terminal, detached, restart, cgroup, limited: cgroup == "auto" && chance.one_in(4) }
+        let limited = cgroup == "auto" && chance.one_in(4);
+        Made { index, role, terminal, detached, console, restart, cgroup, limited }
     }
 }
 
 fn writing(chance: &mut Chance) -> Writing {
     let (lines, batch, pace) = match chance.below(8) {
         // All at once.
-        0 | 1 => (1 + chance.below(20_000), 20_000, 0),
+        0 | 1 => (1 + chance.below(60_000), 5_000, 0),
         2 | 3 => (ENDLESS_LINES, 1 + chance.below(50), 5 + chance.below(20)),
         _ => (1 + chance.below(3_000), 1 + chance.below(200), 2 + chance.below(20)),
     };

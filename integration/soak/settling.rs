@@ -43,6 +43,25 @@ impl Soak {
         self.judged.processes += 1;
     }
 
+    /// Removes a process as it is.
+    pub(super) fn removes(&mut self, index: usize) {
+        while !self.actors[&index].viewers.is_empty() {
+            self.leaves(index, Leaving::WindowClosed);
+        }
+        while !self.actors[&index].followers.is_empty() {
+            self.cuts_follower(index);
+        }
+        self.told(&["rm", "-f", &self.name(index)], &[0]);
+        let mut actor = self.actors.remove(&index).unwrap();
+        if let Some(program) = actor.program.take() {
+            program.end(LONG);
+        }
+        self.leaves_nothing(&actor);
+        assert!(self.farm.rows(&actor.name).is_empty(), "{} stays removed", actor.name);
+        actor.forget(&self.farm);
+        self.judged.processes += 1;
+    }
+
     /// Its row once it is over. None: no zerovisor ever heard of it, since its watcher was killed before there was one.
     fn final_row(&mut self, index: usize) -> Option<Value> {
         let actor = &self.actors[&index];
@@ -93,11 +112,18 @@ impl Soak {
         drop(context);
     }
 
-    /// The exit status of a watcher in the foreground is its child's.
+    /// The exit status of a watcher in the foreground is its child's, and what `zvctl wait` says.
     fn judges_status(&self, ended: Option<Ended>, actor: &Actor, row: &Value) {
-        let Some(ended) = ended.filter(|_| !actor.fate.guard_killed) else { return };
         let exit = (row["exit"]["code"].as_i64(), row["exit"]["signal"].as_i64());
         let child = exit.0.or(exit.1.map(|signal| 128 + signal));
+        if row["state"] != "LOST" {
+            let waited = self.farm.json(&["wait", &actor.name]);
+            assert_eq!(waited["results"][0]["status"].as_i64(), child, "{}: {waited}", actor.name);
+        }
+        let Some(ended) = ended.filter(|_| !actor.fate.guard_killed && !actor.fate.front_killed) else { return };
+        if let Some(console) = &actor.console {
+            assert!(console.is_itself(), "{}: -it leaves the terminal as it was", actor.name);
+        }
         let is = i64::from(ended.code());
         let may = Some(is) == child || (actor.fate.watcher_killed && ended.code() == WATCHER_KILLED);
         assert!(may, "{}: zvwatch ended with {is}, {}: {row}", actor.name, ended.err());
@@ -154,6 +180,10 @@ impl Soak {
         while let Some(pid) = strangers().first() {
             assert!(Instant::now() < deadline, "processes are left: {}", shown(*pid));
         }
+        let listed = self.farm.jsonl(&["ps", "-a"]);
+        let mut states: Vec<_> = listed.iter().map(|row| (row["name"].clone(), row["state"].clone())).collect();
+        states.sort_by_key(|(name, _)| name.to_string());
+        assert_eq!(states, RESIDENTS.map(|index| (self.name(index).into(), "RUNNING".into())), "ps -a");
         let kept = RESIDENTS.map(|index| format!("{}-", self.name(index)));
         let left =
             cgroups(&self.tag).into_iter().filter(|dir| !kept.iter().any(|name| dir.to_string_lossy().contains(name)));

@@ -115,8 +115,8 @@ impl Soak {
         };
         for (index, role) in RESIDENTS.into_iter().zip([Role::Talker, Role::Writer(drip)]) {
             let terminal = matches!(role, Role::Talker);
-            let restart = Restart::No;
-            self.starts(Made { index, role, terminal, detached: true, restart, cgroup: "auto", limited: false });
+            let (detached, console, restart, cgroup, limited) = (true, false, Restart::No, "auto", false);
+            self.starts(Made { index, role, terminal, detached, console, restart, cgroup, limited });
         }
     }
 
@@ -172,6 +172,7 @@ impl Soak {
             What::DiskFills => self.disk_fills(),
             What::DiskHasRoom => self.disk_has_room(),
             What::Settle(index) => self.settles(index),
+            What::Remove(index) => self.removes(index),
             What::Count => self.counts(),
         }
     }
@@ -211,8 +212,8 @@ impl Soak {
         let Judged { processes, runs, lost, bytes, faults, rounds } = self.judged;
         let node = self.node();
         tell(&format!(
-            "soak: {:4} s {:6} steps {rounds:4} rounds {processes:5} processes {runs:5} runs {lost:4} lost {faults:4} faults {:8} KiB judged; \
-             zerovisor {:6} KiB of its own {:3} fds {:2} threads",
+            "soak: {:4} s {:6} steps {rounds:4} rounds {processes:5} processes {runs:5} runs {lost:4} lost \
+             {faults:4} faults {:8} KiB judged; zerovisor {:6} KiB of its own {:3} fds {:2} threads",
             self.began.elapsed().as_secs(),
             self.number,
             bytes >> 10,
