@@ -216,7 +216,8 @@ impl Plan {
             Kind::Remove => What::Remove(self.live.swap_remove(at).index),
             Kind::Kill if console && self.chance.one_in(2) => What::Kill(index, Victim::Front),
             Kind::Kill => What::Kill(index, self.victim(may_lose_all)),
-            Kind::Look if terminal && self.chance.one_in(3) => What::Look(index, Look::Screen),
+            // While its journal cannot be written a watcher is not linked.
+            Kind::Look if terminal && self.now == Now::Well && self.chance.one_in(3) => What::Look(index, Look::Screen),
             Kind::Look | Kind::View | Kind::Talk | Kind::Signal => {
                 What::Look(index, self.chance.of(&[Look::Ps, Look::Inspect, Look::Why, Look::Top, Look::Logs]))
             }

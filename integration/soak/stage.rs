@@ -17,9 +17,15 @@ use super::writer::{LOITER, TALKER, WRITER, Writing, filler};
 
 /// How often a line of progress is told, at the end of a round.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// What a client is told while a watcher finds its way back to a zerovisor: it may try again.
-const AWAY: [&str; 5] =
-    ["cannot be reached", "has just gone", "went before it answered", "link was lost", "no process '"];
+/// What a client is told while a watcher finds its way back to a zerovisor, or an end is on its way to it: it may try again.
+const AWAY: [&str; 6] = [
+    "cannot be reached",
+    "has just gone",
+    "went before it answered",
+    "link was lost",
+    "no process '",
+    "it is not running",
+];
 
 /// The exit status of zvctl when there is no such process.
 const UNKNOWN: i32 = 4;
