@@ -180,10 +180,13 @@ impl Soak {
         while let Some(pid) = strangers().first() {
             assert!(Instant::now() < deadline, "processes are left: {}", shown(*pid));
         }
-        let listed = self.farm.jsonl(&["ps", "-a"]);
-        let mut states: Vec<_> = listed.iter().map(|row| (row["name"].clone(), row["state"].clone())).collect();
-        states.sort_by_key(|(name, _)| name.to_string());
-        assert_eq!(states, RESIDENTS.map(|index| (self.name(index).into(), "RUNNING".into())), "ps -a");
+        let expected = RESIDENTS.map(|index| (self.name(index).into(), "RUNNING".into()));
+        until("ps -a lists the residents, and nobody else", SOON, || {
+            let listed = self.farm.jsonl(&["ps", "-a"]);
+            let mut states: Vec<_> = listed.iter().map(|row| (row["name"].clone(), row["state"].clone())).collect();
+            states.sort_by_key(|(name, _)| name.to_string());
+            (states == expected).then_some(())
+        });
         let kept = RESIDENTS.map(|index| format!("{}-", self.name(index)));
         let left =
             cgroups(&self.tag).into_iter().filter(|dir| !kept.iter().any(|name| dir.to_string_lossy().contains(name)));
