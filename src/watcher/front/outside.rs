@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 use tokio::net::UnixStream;
 use zerovisor_core::detach::DetachKeys;
 use zerovisor_core::signal::Signal;
@@ -115,7 +115,7 @@ impl Outside {
                 ready = self.socket.ready(interest) => {
                     self.flush();
                     // The last words of a watcher that is gone are what the socket holds, and no more.
-                    let may_read = !is_full || ready.is_ok_and(|ready| ready.is_read_closed());
+                    let may_read = !is_full || ready.is_ok_and(Ready::is_read_closed);
                     if may_read && self.read().is_err() {
                         self.over = Some(Over::Gone);
                     }
