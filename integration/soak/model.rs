@@ -61,7 +61,8 @@ impl Made {
         words.extend(["--restart".into(), policy]);
         match &self.role {
             Role::Writer(writing) => {
-                let grace = if writing.stubborn { "300ms" } else { "8s" };
+                // Offspring is as stubborn.
+                let grace = if writing.stubborn || writing.offspring > 0 { "500ms" } else { "8s" };
                 words.extend(["--stop-timeout", grace, "sh", "writer", name].map(str::to_owned));
                 words.extend(writing.arguments());
             }

@@ -82,15 +82,17 @@ impl Soak {
     }
 
     fn judges(&mut self, actor: &mut Actor, row: &Value) {
+        let program = actor.program.take();
+        let actor = &*actor;
         let name = &actor.name;
         let lost = row["state"] == "LOST";
         let diaries = actor.diaries(&self.farm);
         let context = Context { name, row };
         assert_ended(&actor.made, &actor.fate, row, &diaries);
         assert_heard_once(&actor.fate, &diaries);
-        self.judges_status(actor.program.take().map(|program| program.end(LONG)), actor, row);
+        self.judges_status(program.map(|program| program.end(LONG)), actor, row);
         let runs = u32::try_from(row["run"].as_u64().unwrap()).unwrap();
-        let mut first_stream = Vec::new();
+        let mut first_streams = Vec::new();
         for run in 1..=runs {
             for (at, of) in actor.made.streams().into_iter().enumerate() {
                 let written = self.written(name, run, of);
@@ -99,13 +101,13 @@ impl Soak {
                 assert_written(&actor.made, &actor.fate, run, of, diary, &written, lost && run == runs);
                 self.judged.bytes += written.len();
                 if at == 0 {
-                    first_stream.extend(written);
+                    first_streams.push(written);
                 }
             }
         }
         self.judges_facts(name, runs, lost);
-        for follower in actor.followers.drain(..) {
-            judges_follower(name, &follower, &first_stream);
+        for follower in &actor.followers {
+            judges_follower(actor, follower, &first_streams);
         }
         self.judged.runs += runs as usize;
         self.judged.lost += usize::from(lost);
@@ -259,11 +261,30 @@ impl Drop for Context<'_> {
     }
 }
 
-/// Whoever followed from the beginning has all of it, and ends when the process has ended for good.
-fn judges_follower(name: &str, follower: &Follower, whole: &[u8]) {
-    let read = Soak::read_all(&follower.read, whole.len());
-    assert!(read == whole, "{name}, logs -f --stream {}: {}", follower.of.name(), parting(&read, whole));
-    match follower.program.ended() {
+/// Whoever followed from the beginning has all of it and ends when the process has ended for good. One that was stopped counts as ended:
+/// what follows a start by hand is for new followers.
+fn judges_follower(actor: &Actor, follower: &Follower, runs: &[Vec<u8>]) {
+    let name = &actor.name;
+    let whole = runs.concat();
+    let ended_early = |read: &[u8]| {
+        let ends = runs.iter().scan(0, |at, run| {
+            *at += run.len();
+            Some(*at)
+        });
+        actor.fate.told_to_end && actor.fate.restarted && ends.into_iter().any(|end| read == &whole[..end])
+    };
+    let deadline = Instant::now() + SOON;
+    let ended = loop {
+        let ended = follower.program.ended();
+        let read = fs::read(&follower.read).unwrap();
+        if read == whole || (ended.is_some() && ended_early(&read)) {
+            break ended;
+        }
+        let late = ended.is_some() || Instant::now() > deadline;
+        assert!(!late, "{name}, logs -f --stream {}, {ended:?}: {}", follower.of.name(), parting(&read, &whole));
+        std::thread::sleep(LOOK_EVERY);
+    };
+    match ended {
         Some(ended) => assert_eq!(ended.code(), 0, "{name}: {}", fs::read_to_string(&follower.said).unwrap()),
         None => follower.program.signal(Signal::SIGKILL),
     }

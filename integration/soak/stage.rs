@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Ended, Farm, Program, SOON, tell, until};
@@ -227,13 +226,6 @@ impl Soak {
             node.descriptors,
             node.threads
         ));
-    }
-
-    /// Waits until the file of a reader has as much as it should.
-    pub(super) fn read_all(read: &PathBuf, bytes: usize) -> Vec<u8> {
-        until(&format!("{} has {bytes} bytes", read.display()), SOON, || {
-            (fs::metadata(read).unwrap().len() >= bytes as u64).then(|| fs::read(read).unwrap())
-        })
     }
 }
 
