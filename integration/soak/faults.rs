@@ -65,6 +65,7 @@ impl Soak {
         self.judged.faults += 1;
         if let Some(disk) = &self.disk {
             disk.fill();
+            self.is_full = true;
         }
     }
 
@@ -72,5 +73,6 @@ impl Soak {
         if let Some(disk) = &self.disk {
             disk.empty();
         }
+        self.is_full = false;
     }
 }

@@ -42,6 +42,7 @@ pub(super) struct Soak {
     pub(super) tag: String,
     pub(super) actors: BTreeMap<usize, Actor>,
     pub(super) disk: Option<Disk>,
+    pub(super) is_full: bool,
     /// `events -f`, over all of it.
     pub(super) events: Program,
     /// What the zerovisor and a resident's watcher held before anything happened.
@@ -94,6 +95,7 @@ impl Soak {
             tag,
             actors: BTreeMap::new(),
             disk,
+            is_full: false,
             events,
             base: [Holding::default(); 2],
             judged: Judged::default(),
@@ -201,9 +203,10 @@ impl Soak {
         }
     }
 
-    /// Whether one of these words names a process of which no zerovisor may ever hear: its watcher was killed before there was one.
+    /// Whether one of these words names a process of which no zerovisor may have heard: its watcher began without one, and was killed, or
+    /// has found one that had no room for it.
     fn is_unheard_of(&self, args: &[&str]) -> bool {
-        let unheard_of = |actor: &&Actor| actor.fate.began_alone && actor.fate.watcher_killed;
+        let unheard_of = |actor: &&Actor| actor.fate.began_alone && (actor.fate.watcher_killed || self.is_full);
         self.actors.values().filter(unheard_of).any(|actor| args.contains(&actor.name.as_str()))
     }
 
