@@ -1,4 +1,4 @@
-# Zerovisor. `make demo` shows it, `make test` checks everything, `make install PREFIX=...` puts it in place.
+# Zerovisor. `make demo` shows it, `make test` checks everything, `make soak` does so for an hour, `make install PREFIX=...` puts it in place.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +16,7 @@ BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_DIR := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_DIR := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all build demo test tools install bench clean
+.PHONY: all build demo test soak tools install bench clean
 
 all: build
 
@@ -32,6 +32,10 @@ tools:
 
 test: tools
 	scripts/test
+
+# An hour of chance against a model; `scripts/soak SECONDS SEED` for another time, and to have one again.
+soak:
+	scripts/soak
 
 install: build
 	install -d "$(BIN_DIR)" "$(MAN_DIR)" "$(BASH_DIR)" "$(ZSH_DIR)" "$(FISH_DIR)"

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Farm, SOON, Tmux, alive, live_with_argument, parent_of, until};
+use crate::harness::{Farm, SOON, Terminal, Tmux, alive, live_with_argument, parent_of, until};
 
 /// A terminal, or the end of the story where there is no tmux to be one.
 macro_rules! terminal {
@@ -213,6 +213,18 @@ fn the_last_of_much_output_is_shown_however_slow_the_terminal() {
     assert!(screen.lines().any(|row| row == "2000000"), "{screen}");
     user.status(0);
     assert!(farm.raw(&["much", "-n", "1"]).ends_with(b"the end\r\n"));
+}
+
+/// As behind Ctrl-S, or in a window that is stopped.
+#[test]
+fn a_terminal_that_takes_nothing_holds_nobody_when_the_program_has_ended() {
+    let farm = Farm::new();
+    let terminal = Terminal::new(80, 24);
+    let script = "seq 1 200000; exit 3";
+    let watched = terminal.run(&farm.watch_command(&["--pty", "-it", "--name", "unseen", "sh", "-c", script]));
+    assert_eq!(watched.end(SOON * 2).code(), 3);
+    assert!(terminal.is_itself());
+    assert!(farm.raw(&["unseen", "-n", "1"]).ends_with(b"200000\r\n"));
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod samples;
 mod screens;
 mod seats;
 mod service;
+mod soak;
 mod streams;
 mod terminals;
 mod viewers;

@@ -1,6 +1,6 @@
 //! A farm: a directory with a zerovisor, watchers and clients, of which nothing is left at its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,6 +24,7 @@ const IN_A_SCOPE: &str = r#"mkdir "$1/scope-$$" && echo 0 > "$1/scope-$$/cgroup.
 pub(crate) struct Farm {
     dir: TempDir,
     node: RefCell<Option<Node>>,
+    kept_on_failure: Cell<bool>,
 }
 
 impl Farm {
@@ -37,7 +38,7 @@ impl Farm {
     /// One without a zerovisor.
     pub(crate) fn empty() -> Farm {
         let dir = tempfile::Builder::new().prefix("zv").tempdir().unwrap();
-        Farm { dir, node: RefCell::new(None) }
+        Farm { dir, node: RefCell::new(None), kept_on_failure: Cell::new(false) }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -46,6 +47,11 @@ impl Farm {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir().join(name)
+    }
+
+    /// Its directory stays when the story fails.
+    pub(crate) fn kept_on_failure(&self) {
+        self.kept_on_failure.set(true);
     }
 
     /// What a file holds; nothing while there is none.
@@ -72,6 +78,10 @@ impl Farm {
 
     pub(crate) fn end_node(&self, signal: Signal) -> Ended {
         self.node.take().expect("a zerovisor").end_by(signal)
+    }
+
+    pub(crate) fn has_node(&self) -> bool {
+        self.node.borrow().is_some()
     }
 
     pub(crate) fn node_pid(&self) -> i32 {
@@ -226,5 +236,9 @@ impl Drop for Farm {
             eprintln!("--- the zerovisor said:\n{}", node.said());
         }
         kill_members(self.dir());
+        if std::thread::panicking() && self.kept_on_failure.get() {
+            eprintln!("--- what it left is in {}", self.dir().display());
+            self.dir.disable_cleanup(true);
+        }
     }
 }

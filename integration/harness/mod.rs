@@ -16,7 +16,7 @@ pub(crate) use counting::{assert_counted, count, enough};
 pub(crate) use farm::Farm;
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};
-pub(crate) use run::Program;
+pub(crate) use run::{Ended, Program};
 pub(crate) use scripted::{Client, Watcher};
 pub(crate) use stage::Stage;
 pub(crate) use terminal::Terminal;

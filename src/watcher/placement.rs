@@ -245,8 +245,12 @@ impl Placed {
         self.remove_at = Some(now + REMOVE_AGAIN);
     }
 
-    /// The watcher ends: so does the cgroup.
+    /// The watcher ends: so does the cgroup. One whose runs were over before it had looked for what dead watchers left looks now: where all
+    /// jobs are short nobody else would.
     pub(super) fn remove(&mut self) {
+        if let Some(sweep) = self.sweep.take_if(|sweep| sweep.at.is_some()) {
+            sweep.look();
+        }
         if let Some(group) = self.group.take() {
             // Something lives in it still: the guard kills that and tries again.
             let _left_to_the_guard = group.remove();
@@ -258,12 +262,15 @@ impl Sweep {
     /// On a thread, since it blocks, and since what it frees goes back with the thread: with 100 neighbours the look alone left 60 KiB
     /// of this one's heap in pieces.
     fn sweep(self) {
-        let work = move || {
-            let alive = |owner: Owner| host::may_live(owner.pid, owner.start_ticks);
-            // What cannot be removed, the next start tries again.
-            let _swept = self.site.sweep(self.pid_namespace, alive);
-        };
+        let work = move || self.look();
         // Without threads to be had the next start sweeps.
         let _later = thread::Builder::new().name("zv-sweep".to_owned()).stack_size(STACK_BYTES).spawn(work);
+    }
+
+    /// Blocks: for some microseconds where nothing is left.
+    fn look(self) {
+        let alive = |owner: Owner| host::may_live(owner.pid, owner.start_ticks);
+        // What cannot be removed, the next start tries again.
+        let _swept = self.site.sweep(self.pid_namespace, alive);
     }
 }

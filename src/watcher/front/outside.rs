@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 use tokio::net::UnixStream;
 use zerovisor_core::detach::DetachKeys;
 use zerovisor_core::signal::Signal;
@@ -104,19 +104,18 @@ impl Outside {
             }
             // What the watcher has not taken waits in the user's terminal.
             self.console.set_room(if self.outbox.is_empty() { TYPED_MAX_BYTES } else { 0 });
-            let may_read = self.console.pending() < UNSHOWN_BYTES;
-            let interest = match (may_read, self.outbox.is_empty()) {
-                (true, true) => Some(Interest::READABLE),
-                (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-                (false, false) => Some(Interest::WRITABLE),
-                (false, true) => None,
-            };
+            let is_full = self.console.pending() >= UNSHOWN_BYTES;
+            // Urgent data, which no unix socket has, stands for the end of the other side alone: it is seen also while nothing can be shown.
+            let reading = if is_full { Interest::PRIORITY } else { Interest::READABLE };
+            let interest = if self.outbox.is_empty() { reading } else { reading | Interest::WRITABLE };
             // Both are cancel-safe: readiness takes nothing, the console keeps what it has.
             tokio::select! {
                 biased;
                 event = self.console.next() => self.on_console(event),
-                _ = self.socket.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
+                ready = self.socket.ready(interest) => {
                     self.flush();
+                    // The last words of a watcher that is gone are what the socket holds, and no more.
+                    let may_read = !is_full || ready.is_ok_and(Ready::is_read_closed);
                     if may_read && self.read().is_err() {
                         self.over = Some(Over::Gone);
                     }
