@@ -48,6 +48,11 @@ impl Window {
         self.spilled_to
     }
 
+    /// Whether any record is on the disk alone.
+    pub fn is_spilled(&self) -> bool {
+        self.disk.is_some()
+    }
+
     /// The first record that is on the disk alone, or would be next: what [`super::stand_ins`] begin with.
     pub fn first_on_disk(&self) -> u64 {
         self.disk.map_or(self.next_seq, |disk| disk.next_load)
