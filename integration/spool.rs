@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 use zerovisor_core::fact::{Fact, State};
 
 use crate::harness::{
-    Ended, Farm, LONG, Missing, Program, SOON, assert_accounted, children_of, facts, journaled, kept, left_in, spools,
-    until,
+    Ended, Farm, LONG, Missing, Program, SOON, assert_accounted, assert_counted, children_of, count, enough, facts,
+    journaled, kept, left_in, spools, until,
 };
 
 /// Writes numbers at full speed once it may, says when it has, and stays until it is told to go.
@@ -101,6 +101,31 @@ fn an_outage_is_kept_on_disk_and_delivered_once() {
     let said: Vec<String> = ended.err().lines().map(str::to_owned).collect();
     assert_eq!(said.len(), 1, "an outage is told once: {said:?}");
     assert!(farm.raw(&["writer"]) == numbers(2_600_000));
+}
+
+#[test]
+fn a_zerovisor_that_is_back_at_once_finds_nothing_on_disk() {
+    let farm = Farm::new();
+    // What wants to write there would say that it cannot.
+    fs::write(farm.path("zerovisor.spool"), "in the way").unwrap();
+    let watcher = count(&farm, "busy");
+    let journal = farm.path("zerovisor.data");
+    let grows = |by: u64| {
+        let before = bytes_below(&journal);
+        until("the journal grows", LONG, || (bytes_below(&journal) > before + by).then_some(()));
+    };
+    grows(1 << 20);
+    let since = Instant::now();
+    farm.kill_node();
+    farm.start_node(&[]);
+    grows(8 << 20);
+    if since.elapsed() > Duration::from_millis(900) {
+        skip!("this machine takes {:?} to start a zerovisor", since.elapsed());
+    }
+    enough(&farm);
+    let said = watcher.end(LONG).ok().err();
+    assert!(!said.contains("on disk"), "{said}");
+    assert_counted(&farm, "busy", &farm.raw(&["busy"]));
 }
 
 #[test]

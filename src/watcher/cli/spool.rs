@@ -17,9 +17,8 @@ const SPOOL_MIN_BYTES: u64 = 1 << 20;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Without a zerovisor")]
 pub(super) struct SpoolArgs {
-    /// Where its output is kept on disk: a directory, or none for memory only [default: beside the socket, NAME.spool; for tcp below
-    /// ~/.local/state/zerovisor/spool]
-    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    /// Where its output is kept on disk: a directory, or none for memory only [default: beside the socket; for tcp in the user's state]
+    #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
     /// How much of it, at most
     #[arg(long, value_name = "SIZE", default_value = "256M")]
