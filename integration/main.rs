@@ -32,6 +32,7 @@ mod screens;
 mod seats;
 mod service;
 mod soak;
+mod spool;
 mod streams;
 mod terminals;
 mod viewers;

@@ -1,6 +1,7 @@
 //! The command line of `zvwatch`, parsed once into what the rest works with.
 
 mod resources;
+mod spool;
 mod terminal;
 
 use std::ffi::OsString;
@@ -24,10 +25,12 @@ use zerovisor_core::viewers::SizePolicy;
 use terminal::{Switch, TerminalArgs};
 
 use resources::{Contradiction, ResourceArgs};
+use spool::SpoolArgs;
 
 use super::env::{EnvError, Environment, Variable, read_file};
 use super::guard::{Family, OWN_FAILURE};
 use super::say::say;
+use super::spooling::Offline;
 use super::sys;
 use crate::net::Endpoint;
 use crate::tty::UserTerminal;
@@ -102,6 +105,8 @@ pub struct Cli {
     terminal: TerminalArgs,
     #[command(flatten)]
     resources: ResourceArgs,
+    #[command(flatten)]
+    spool: SpoolArgs,
     /// The command and its arguments; without one, zvwatch waits for `zvctl start NAME -- CMD`
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -145,6 +150,8 @@ pub struct Settings {
     pub size_policy: SizePolicy,
     /// How often what it uses is measured, if at all.
     pub stats_every: Option<Duration>,
+    /// What becomes of its output while no zerovisor takes it.
+    pub offline: Offline,
 }
 
 /// Why a command line is not carried out.
@@ -256,13 +263,13 @@ impl Cli {
             cgroup: self.resources.mode(),
             limits: self.resources.limits(),
         };
-        let stats_every = self.resources.stats_every();
+        let (stats_every, offline) = (self.resources.stats_every(), self.spool.offline(&self.endpoint));
         let Cli { endpoint, tee, stdin, command: argv, cwd, terminal, .. } = self;
         let TerminalArgs { size, screen, size_policy, detach_keys, .. } = terminal;
         let default = if user.is_some() && size.is_some() { SizePolicy::Fixed } else { SizePolicy::Latest };
         let size_policy = size_policy.unwrap_or(default);
         let (console, screen) = (user.map(|_| detach_keys), screen == Switch::On);
-        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every })
+        Ok(Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every, offline })
     }
 }
 
@@ -279,6 +286,7 @@ fn shown_cwd(cwd: Option<PathBuf>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watcher::spooling::Keep;
 
     fn read(line: &str) -> Result<Settings, CliError> {
         parse(line.split(' ').map(OsString::from))
@@ -314,6 +322,10 @@ mod tests {
         assert_eq!(settings.spec.stop_timeout.as_secs(), 10);
         assert_eq!(settings.spec.restart, RestartPolicy::No);
         assert!(settings.argv.is_empty() && settings.spec.command.is_empty());
+        let Offline { keep: Keep::At(place), limit, wait } = settings.offline else { panic!("a place for a spool") };
+        assert!(place.dir().is_absolute() && place.dir().ends_with("zerovisor.spool"), "{place:?}");
+        assert_eq!((limit.bytes, wait.as_secs()), (256 << 20, 30));
+        assert!(matches!(read("zvwatch --spool none x").unwrap().offline.keep, Keep::InMemory));
     }
 
     #[test]
@@ -335,6 +347,8 @@ mod tests {
         assert!(error("zvwatch --cgroup maybe x").contains("require"));
         assert!(error("zvwatch --stats-interval 1ms x").contains("100ms"));
         assert!(error("zvwatch --cgroup off --memory 64M x").contains("--memory"));
+        assert!(error("zvwatch --spool-max 1K x").contains("1.0 MiB or more"));
+        assert!(error("zvwatch --offline-wait never x").contains("never"));
         assert!(read("zvwatch --insecure -e tcp://h:1 x").is_ok());
         assert_eq!(read("zvwatch -l =1 x").unwrap_err().tell(), OWN_FAILURE);
     }

@@ -8,8 +8,7 @@
 //! for.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -18,6 +17,8 @@ use zerovisor_core::keys::KeyModes;
 use zerovisor_core::size::Size;
 use zerovisor_core::wire::ScreenShown;
 use zerovisor_pty::screen::Screen;
+
+use super::thread::{Bell, on_a_thread};
 
 /// Output that waits for the screen, in bytes; then the terminal is not read, and the program waits in write(2).
 const BACKLOG_BYTES: usize = 256 << 10;
@@ -249,7 +250,8 @@ impl Model {
             }
         }
         self.backlog -= pieces.iter().map(Bytes::len).sum::<usize>();
-        if let Err(work) = on_a_thread(STACK_BYTES, Work { screen, pieces, give_back, bell: Bell(done) }) {
+        let work = Work { screen, pieces, give_back, bell: Bell(done) };
+        if let Err(work) = on_a_thread("screen", STACK_BYTES, work, Work::run) {
             work.run();
         }
     }
@@ -276,29 +278,8 @@ impl Work {
     }
 }
 
-/// Runs `work` on a thread of its own with a stack of this many bytes; gives it back where there is none to be had (RLIMIT_NPROC,
-/// `pids.max`). The runtime's pool would panic then.
-fn on_a_thread(stack_bytes: usize, work: Work) -> Result<(), Work> {
-    let (hand_over, handed) = mpsc::channel::<Work>();
-    // It gets its work once it is there: what is given to a thread that cannot be made is lost.
-    let run = move || handed.into_iter().for_each(Work::run);
-    match thread::Builder::new().name("screen".into()).stack_size(stack_bytes).spawn(run) {
-        Ok(_) => hand_over.send(work).map_err(|mpsc::SendError(work)| work),
-        Err(_) => Err(work),
-    }
-}
-
 fn empty(size: Size) -> Box<Screen> {
     Box::new(Screen::new(size.cols(), size.rows()))
-}
-
-/// Rings when the thread is done, however.
-struct Bell(Arc<Notify>);
-
-impl Drop for Bell {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
 }
 
 fn see(screen: &mut Screen, viewer: u64, seq: u64, look: Look) -> Seen {
@@ -396,7 +377,9 @@ mod tests {
         let pieces = vec![Bytes::from_static(b"drawn\x1b[5n")];
         let work = Work { screen: empty(Size::DEFAULT), pieces, give_back, bell: Bell(Arc::new(Notify::new())) };
         // No kernel has room for such a stack.
-        let Err(work) = on_a_thread(1 << 46, work) else { panic!("a thread with a stack of 64 TiB") };
+        let Err(work) = on_a_thread("screen", 1 << 46, work, Work::run) else {
+            panic!("a thread with a stack of 64 TiB")
+        };
         work.run();
         let (screen, answers) = back.try_recv().unwrap();
         assert_eq!((screen.rows_text()[0].as_str(), &answers[..]), ("drawn", &b"\x1b[0n"[..]));

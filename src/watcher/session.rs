@@ -10,10 +10,11 @@ mod leaving;
 mod orders;
 mod placing;
 mod signals;
+mod spooling;
 mod viewers;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::unix::AsyncFd;
@@ -24,7 +25,7 @@ use zerovisor_core::lifecycle::{Lifecycle, Order};
 use zerovisor_core::record::{Kind, OUTPUT_MAX_BYTES};
 use zerovisor_core::size::Size;
 use zerovisor_core::stats::{Placement, Rung};
-use zerovisor_core::window::{HELD_MAX_BYTES, Window};
+use zerovisor_core::window::Window;
 use zerovisor_core::wire::WatcherHello;
 
 use super::alarm::Alarm;
@@ -43,12 +44,8 @@ use super::sys;
 use super::uplink::{Arrival, Uplink};
 use super::viewers::Viewers;
 use crate::host::Host;
+use spooling::Spooling;
 
-/// How long the child waits in write(2) before a full window while there is no zerovisor; then the oldest output is dropped, and a gap
-/// stands in its place.
-pub const OFFLINE_WAIT: Duration = Duration::from_secs(30);
-/// How much is dropped at once, in bytes.
-const DROP_BYTES: usize = HELD_MAX_BYTES / 4;
 /// What happened.
 enum Event {
     /// A child has ended.
@@ -71,6 +68,8 @@ enum Event {
     Members,
     /// From the zerovisor.
     Uplink(Arrival),
+    /// A job for the disk is done.
+    Spool,
     /// A deadline has passed.
     Timer,
 }
@@ -98,8 +97,7 @@ struct Session {
     /// An operator removed the process while there was no link.
     removed: bool,
     guard_died: bool,
-    /// Since when the window is full without a zerovisor to empty it.
-    full_since: Option<Instant>,
+    spooling: Spooling,
     /// When the lifecycle was over.
     left_at: Option<Instant>,
 }
@@ -120,7 +118,7 @@ pub async fn run(settings: Settings, side: WatcherSide) -> io::Result<u8> {
 
 impl Session {
     fn new(settings: Settings, mut side: WatcherSide) -> io::Result<(Session, Result<Placed, NotPlaced>)> {
-        let Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every } =
+        let Settings { endpoint, spec, argv, env, cwd, tee, stdin, console, screen, size_policy, stats_every, offline } =
             settings;
         sys::one_heap();
         let pid = std::process::id();
@@ -180,7 +178,7 @@ impl Session {
             interrupted: 0,
             removed: false,
             guard_died: false,
-            full_since: None,
+            spooling: Spooling::new(offline),
             left_at: None,
         };
         Ok((session, placed))
@@ -210,7 +208,7 @@ impl Session {
         let room = self.process.input().map(|input| input.has_room());
         // A pipe's bytes wait for the first run, or the next; a user's keys do not: they may be those that leave.
         let (may_forward, may_type) = (room == Some(true), room != Some(false));
-        let Session { process, uplink, children, control, typed, tee, viewers, alarm, .. } = self;
+        let Session { process, uplink, children, control, typed, tee, viewers, alarm, spooling, .. } = self;
         tokio::select! {
             biased;
             Some(()) = children.recv() => Event::Children,
@@ -223,6 +221,7 @@ impl Session {
             () = screen_fades(viewers.fading.as_ref()) => Event::Screen,
             () = teed(tee.as_ref()) => Event::Teed,
             () = process.members_changed() => Event::Members,
+            () = spooling.back() => Event::Spool,
             chunk = next_typed(typed.as_mut()), if may_forward => Event::Typed(chunk),
             kind = process.output_ready(), if may_read => Event::Output(kind),
         }
@@ -240,18 +239,17 @@ impl Session {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let drop_at = self.full_since.filter(|_| self.window.room() == 0).map(|since| since + OFFLINE_WAIT);
         // While a console has not taken all, that is what is waited for: patience that has passed would be waited for without end.
         let (teed, front_by) = (self.tee.as_ref().is_none_or(Tee::is_empty), self.front_by());
-        let patience = self.patience().filter(|_| teed && front_by.is_none());
+        let leaves_at = self.leaves_at().filter(|_| teed && front_by.is_none());
         let frame_at = self.viewers.front.as_ref().and_then(Front::deadline);
         [
             frame_at,
             front_by,
             self.process.deadline(self.hold()),
             self.uplink.deadline(),
-            drop_at,
-            patience,
+            self.spool_deadline(),
+            leaves_at,
             self.abandoned_at(),
         ]
         .into_iter()
@@ -270,7 +268,7 @@ impl Session {
             }
             Event::Input => self.write_input(),
             Event::Typed(chunk) => self.on_typed(chunk),
-            Event::Teed | Event::Screen => {}
+            Event::Teed | Event::Screen | Event::Spool => {}
             Event::Front(reads) => return self.on_front(reads),
             Event::Members => self.process.look_again(Instant::now()),
             Event::Uplink(arrival) => {
@@ -296,13 +294,6 @@ impl Session {
         if heartbeat && self.window.is_empty() && std::mem::take(&mut self.untidy) {
             sys::trim_heap();
             sys::trim_stack();
-        }
-        if self.window.room() == 0
-            && self.full_since.is_some_and(|since| now >= since + OFFLINE_WAIT)
-            && self.window.drop_oldest_output(DROP_BYTES) == 0
-        {
-            // Nothing but facts, which stay.
-            self.full_since = Some(now);
         }
         if self.abandoned_at().is_some_and(|at| now >= at) {
             self.process.on_order(Order::Remove { force: false });
@@ -356,13 +347,12 @@ impl Session {
             self.uplink.on_begun();
             self.process.begin();
         }
+        self.take_spool();
         self.advance();
         if self.uplink.is_linked() {
-            self.full_since = None;
             self.uplink.send_records(&mut self.window).await;
-        } else if self.window.room() == 0 {
-            self.full_since.get_or_insert_with(Instant::now);
         }
+        self.settle_spool();
         // Behind the records: whoever waits for an echo waits for nothing else.
         self.settle_viewers().await;
         if self.process.life().is_leaving() { self.leave().await } else { None }

@@ -66,6 +66,8 @@ enum Lost {
     Silent,
     #[error("{0}")]
     Refused(Refusal),
+    #[error("it takes no more records")]
+    Stalled,
 }
 
 /// What came in.
@@ -137,8 +139,12 @@ pub(super) struct Uplink {
     settled: bool,
     /// Since when there has been no zerovisor.
     away_since: Option<Instant>,
+    /// Since when no link has been of use.
+    outage_since: Option<Instant>,
     /// When anything was last acknowledged, or a link made.
     progress_at: Instant,
+    /// When anything was last acknowledged.
+    acked_at: Instant,
     /// What was last said about the present outage.
     told: Option<String>,
     links_lost: u64,
@@ -157,7 +163,9 @@ impl Uplink {
             node: None,
             settled: false,
             away_since: Some(now),
+            outage_since: Some(now),
             progress_at: now,
+            acked_at: now,
             told: None,
             links_lost: 0,
         }
@@ -191,6 +199,17 @@ impl Uplink {
     /// Since when there has been no zerovisor; none while there is one.
     pub(super) fn away_since(&self) -> Option<Instant> {
         self.away_since
+    }
+
+    /// Since when nobody has taken anything; none while a link is of use. One that is welcomed again and again, and dropped each time, has
+    /// an outage all along.
+    pub(super) fn outage_since(&self) -> Option<Instant> {
+        self.outage_since
+    }
+
+    /// When anything was last acknowledged.
+    pub(super) fn acked_at(&self) -> Instant {
+        self.acked_at
     }
 
     /// When anything was last acknowledged, or a link made.
@@ -296,9 +315,13 @@ impl Uplink {
         matches!(&self.stage, Stage::Linked(linked) if linked.farewell_by.is_some())
     }
 
+    /// What is said of the process now.
+    pub(super) fn declared(&self, window: &Window, state: State) -> WatcherHello {
+        WatcherHello { first_seq: window.first_seq(), next_seq: window.next_seq(), state, ..self.hello.clone() }
+    }
+
     async fn greet(&mut self, mut link: Link, window: &Window, state: State) -> Result<(), Lost> {
-        let hello =
-            WatcherHello { first_seq: window.first_seq(), next_seq: window.next_seq(), state, ..self.hello.clone() };
+        let hello = self.declared(window, state);
         let hello = Hello {
             versions: VERSIONS,
             program: format!("zvwatch {PROGRAM_VERSION}"),
@@ -329,7 +352,7 @@ impl Uplink {
         match message {
             ToPeer::Ack { seq, window_bytes } => {
                 window.on_ack(seq, window_bytes)?;
-                self.progress_at = now;
+                (self.progress_at, self.acked_at) = (now, now);
                 self.on_use();
                 Ok(None)
             }
@@ -446,7 +469,14 @@ impl Uplink {
     /// then drops the link, and would be dialled ten times a second and told of as often.
     fn on_use(&mut self) {
         self.backoff.reset();
-        self.told = None;
+        (self.told, self.outage_since) = (None, None);
+    }
+
+    /// The zerovisor takes nothing, and what it was sent is not to be waited for.
+    pub(super) fn give_up_link(&mut self, window: &mut Window) {
+        if self.is_linked() {
+            self.lose(&Lost::Stalled, window);
+        }
     }
 
     /// Drops the link, if any, and arranges for the next. Told once an outage; a refusal is told when it is another one.
@@ -458,11 +488,18 @@ impl Uplink {
         window.on_disconnect();
         self.settled = true;
         self.away_since.get_or_insert(now);
+        self.outage_since.get_or_insert(now);
         let news = match lost {
             Lost::Dial(DialError::NothingThere { endpoint, why }) => format!("no zerovisor at {endpoint} ({why})"),
             Lost::Dial(error) => error.to_string(),
             Lost::Refused(refusal) => format!("the zerovisor at {} refused: {refusal}", self.endpoint),
-            Lost::Link(_) | Lost::Wire(_) | Lost::Window(_) | Lost::Protocol(_) | Lost::NoWelcome | Lost::Silent => {
+            Lost::Link(_)
+            | Lost::Wire(_)
+            | Lost::Window(_)
+            | Lost::Protocol(_)
+            | Lost::NoWelcome
+            | Lost::Silent
+            | Lost::Stalled => {
                 let what = if had_link { "lost the zerovisor" } else { "no use in what listens" };
                 format!("{what} at {} ({lost})", self.endpoint)
             }

@@ -4,9 +4,12 @@
     reason = "a test may look at the clock and at one case"
 )]
 
+mod spilled;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::fact::Gap;
 
 const AT: Timestamp = Timestamp(7);
 

@@ -6,15 +6,19 @@ use zerovisor_core::fact::State;
 use zerovisor_core::units;
 
 use super::Session;
+use crate::spool::SpoolError;
 use crate::watcher::say::say;
+use crate::watcher::spooling::Left;
 
 /// So many interrupts stop the run, kill it, and then stop waiting for anything.
 pub(super) const GIVES_UP: u32 = 3;
-/// How long an ended foreground watcher waits for an acknowledgement while there is no zerovisor, and never was one.
+/// How long an ended watcher waits for an acknowledgement while there is no zerovisor; then the last records are left on disk.
 const LAST_WAIT: Duration = Duration::from_secs(2);
-/// The same where there was one: it is being restarted, more likely than not.
+/// How long the disk may take to keep them.
+const LAST_SPILL: Duration = Duration::from_secs(10);
+/// How long an ended foreground watcher that has no disk waits where there was a zerovisor: it is being restarted, more likely than not.
 const LAST_WAIT_RETURN: Duration = Duration::from_secs(30);
-/// The same while there is one: a slow disk or line acknowledges now and then.
+/// How long while there is one: a slow disk or line acknowledges now and then.
 const LAST_WAIT_LINKED: Duration = Duration::from_secs(10);
 /// How long a slow console is given for the last of the output.
 const FRONT_WAIT: Duration = Duration::from_secs(2);
@@ -27,7 +31,8 @@ impl Session {
         if self.left_at.is_none() {
             self.left_at = Some(Instant::now());
             self.uplink.hurry();
-            if !self.detached && self.uplink.was_welcomed() && self.uplink.away_since().is_some() {
+            let waits = !self.detached && !self.spooling.is_able();
+            if waits && self.uplink.was_welcomed() && self.uplink.away_since().is_some() {
                 let (seconds, endpoint) = (LAST_WAIT_RETURN.as_secs(), self.uplink.endpoint());
                 say(format_args!(
                     "it has ended, and the zerovisor at {endpoint} is away: waiting up to {seconds} s for it to take the \
@@ -36,20 +41,25 @@ impl Session {
             }
         }
         let status = self.process.life().shell_status();
-        let out_of_patience = self.interrupted >= GIVES_UP || self.patience().is_some_and(|end| Instant::now() >= end);
+        let out_of_patience = self.patience().is_some_and(|end| Instant::now() >= end);
         if self.tell_front(status, out_of_patience) {
             return None;
         }
+        let clears_up = self.spooling.holds_one() && !out_of_patience;
         if self.removed {
             // Nobody wants the records of a process that was removed.
-            return Some(status);
+            return (!clears_up).then_some(status);
         }
         if self.tee.as_ref().is_some_and(|tee| !tee.is_empty()) && self.interrupted < GIVES_UP {
             return None;
         }
         if self.window.is_empty() {
-            let parting = self.uplink.is_parting() || self.uplink.goodbye(&mut self.window).await;
-            return if parting { None } else { Some(status) };
+            let stays = clears_up || self.uplink.is_parting() || self.uplink.goodbye(&mut self.window).await;
+            return (!stays).then_some(status);
+        }
+        if let Some(left) = self.spooling.take_left() {
+            self.say_left(left);
+            return Some(status);
         }
         if !out_of_patience {
             return None;
@@ -62,11 +72,23 @@ impl Session {
         Some(status)
     }
 
+    /// Tells what becomes of the last records.
+    fn say_left(&self, left: Result<Left, SpoolError>) {
+        let endpoint = self.uplink.endpoint();
+        match left {
+            Ok(Left { dir, bytes }) => {
+                let (bytes, dir) = (units::Bytes(bytes), dir.display());
+                say(format_args!("kept: {bytes} in {dir}, which the next zerovisor at {endpoint} takes in"));
+            }
+            Err(error) => say(format_args!("its end and last output may be lost: {error}")),
+        }
+    }
+
     /// Ends the user's console with the process, as soon as its end is recorded, or nobody is there to do it. True if that takes a while.
     fn tell_front(&mut self, status: u8, out_of_patience: bool) -> bool {
         let waits = self.front_by().is_some();
         let (recorded, linked, endpoint) = (self.window.is_empty(), self.uplink.is_linked(), self.uplink.endpoint());
-        let alternate = self.viewers.alternate;
+        let (alternate, able) = (self.viewers.alternate, self.spooling.is_able());
         let Some(front) = &mut self.viewers.front else { return false };
         if waits && front.ended_at().is_none() {
             return true;
@@ -76,7 +98,8 @@ impl Session {
             front.end(status, alternate, "", now);
         } else if !linked || out_of_patience {
             let why = if linked { "does not take" } else { "is not there to take" };
-            let line = format!("zvwatch: the zerovisor at {endpoint} {why} its end and last output: they may be lost");
+            let then = if able { "they are kept on disk for the next one" } else { "they may be lost" };
+            let line = format!("zvwatch: the zerovisor at {endpoint} {why} its end and last output: {then}");
             front.end(status, alternate, &line, now);
         }
         if front.ended_at().is_some_and(|at| now >= at + FRONT_WAIT) {
@@ -95,9 +118,32 @@ impl Session {
         }
     }
 
-    /// When waiting for the last acknowledgement ends.
-    pub(super) fn patience(&self) -> Option<Instant> {
+    /// When the last records are put on disk, where that can be had.
+    fn spools_last_at(&self) -> Option<Instant> {
+        let left_at = self.left_at.filter(|_| self.spooling.is_able())?;
+        if self.interrupted >= GIVES_UP {
+            return Some(left_at);
+        }
+        match self.uplink.outage_since() {
+            Some(since) if !self.uplink.is_linked() => Some(left_at.max(since) + LAST_WAIT),
+            Some(_) | None => Some(left_at.max(self.uplink.progress_at()) + LAST_WAIT_LINKED),
+        }
+    }
+
+    /// Whether the last records are put on disk now.
+    pub(super) fn is_spooling_last(&self, now: Instant) -> bool {
+        self.spools_last_at().is_some_and(|at| now >= at)
+    }
+
+    /// When waiting for the last records to be taken, or put on disk, ends.
+    fn patience(&self) -> Option<Instant> {
         let left_at = self.left_at?;
+        if let Some(at) = self.spools_last_at() {
+            return Some(at.max(left_at) + LAST_SPILL);
+        }
+        if self.interrupted >= GIVES_UP {
+            return Some(left_at);
+        }
         let since = left_at.max(self.uplink.progress_at());
         // Whoever is told of the failed start of a detached watcher is told by its front.
         let patient = self.detached && self.process.has_begun() && !self.guard_died;
@@ -108,6 +154,12 @@ impl Session {
             Some(_) => Some(since + LAST_WAIT),
             None => Some(since + LAST_WAIT_LINKED),
         }
+    }
+
+    /// When an ending watcher has something to do, if nothing else happens.
+    pub(super) fn leaves_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.spools_last_at().filter(|at| now < *at).or_else(|| self.patience())
     }
 
     /// When a detached watcher without a run gives up waiting for a zerovisor that could start one.

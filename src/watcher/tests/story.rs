@@ -220,7 +220,7 @@ fn a_name_that_is_taken_is_refused_before_anything_starts() {
 #[test]
 fn without_a_zerovisor_it_runs_and_says_what_is_lost() {
     tell(|stage| async move {
-        let (status, said) = stage.zvwatch("", &sh_words("echo lost; exit 4")).end().await;
+        let (status, said) = stage.zvwatch("--spool none", &sh_words("echo lost; exit 4")).end().await;
         assert_eq!(status, 4);
         let lines: Vec<_> = said.lines().collect();
         assert!(
