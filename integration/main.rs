@@ -23,6 +23,7 @@ mod crash;
 mod death;
 mod exits;
 mod followers;
+mod gaps;
 mod hostile;
 mod input;
 mod lifecycle;

@@ -40,6 +40,8 @@ pub(super) struct Target {
     pub id: Id,
     /// Its name.
     pub name: ProcessName,
+    /// When it was first declared.
+    pub created_at: Timestamp,
     /// Where orders go, if its watcher has a link.
     pub orders: Option<WeakCalls>,
     /// How far its log is written.
@@ -275,7 +277,8 @@ impl HubTask {
             Change::Declared => Happening::Declared,
             Change::Returned => Happening::Returned,
             Change::Unreachable => Happening::Unreachable,
-            Change::Lost => Happening::Lost,
+            // Only the scribe knows up to where its journal goes.
+            Change::Lost => return self.scribe.note_lost(Timestamp(now_us()), name),
         };
         self.scribe.note(Timestamp(now_us()), name, what);
     }
@@ -311,6 +314,7 @@ impl HubTask {
             Some(Target {
                 id: *id,
                 name: entry.meta.name.clone(),
+                created_at: entry.meta.created_at,
                 orders: entry.orders().map(Calls::downgrade),
                 written: entry.written.subscribe(),
                 state: entry.state.subscribe(),

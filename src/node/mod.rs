@@ -18,6 +18,7 @@ mod catchup;
 mod cli;
 mod client;
 mod events;
+mod gaps;
 mod hub;
 mod in_flight;
 mod logs;

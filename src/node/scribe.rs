@@ -96,6 +96,7 @@ enum Work {
     Close { id: Id },
     Remove { id: Id, reply: oneshot::Sender<Result<(), StoreError>> },
     Note { at: Timestamp, about: Option<(Id, ProcessName)>, what: Happening },
+    NoteLost { at: Timestamp, about: Option<(Id, ProcessName)> },
     Reader { which: Which, reply: oneshot::Sender<Result<LogReader, StoreError>> },
     Sizes { id: Id, reply: oneshot::Sender<Sizes> },
     Stop,
@@ -161,6 +162,11 @@ impl Scribe {
     /// Notes an observation of the node's own as an event.
     pub(super) fn note(&self, at: Timestamp, about: Option<(Id, ProcessName)>, what: Happening) {
         self.tell(Work::Note { at, about, what });
+    }
+
+    /// Notes that the watcher of a process is dead, and behind which record it is unknown what the process wrote.
+    pub(super) fn note_lost(&self, at: Timestamp, about: Option<(Id, ProcessName)>) {
+        self.tell(Work::NoteLost { at, about });
     }
 
     /// A reader of a log, at its first record.
