@@ -163,6 +163,20 @@ impl SegmentLog {
         self.shared.oldest().map(|s| s.first_seq)
     }
 
+    /// The oldest segment, if it can be dropped: the newest stays.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Dropped> {
+        let segments = self.shared.segments();
+        let oldest = segments.first().filter(|_| segments.len() > 1)?;
+        Some(Dropped {
+            first_seq: oldest.first_seq,
+            last_seq: oldest.last_seq,
+            bytes: oldest.end,
+            first_at_us: oldest.first_at_us,
+            last_at_us: oldest.last_at_us,
+        })
+    }
+
     /// Bytes of all segments, without their indexes.
     #[must_use]
     pub fn bytes(&self) -> u64 {

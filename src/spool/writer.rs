@@ -1,0 +1,324 @@
+//! One watcher's spool, while it is written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::sys::statvfs::statvfs;
+use zerovisor_core::id::Id;
+use zerovisor_core::record::Record;
+use zerovisor_core::units::Bytes;
+
+use super::error::SpoolError;
+use super::meta::Meta;
+use super::place::Place;
+use super::record::{read, stored};
+use super::{FRONT, GONE, LOCK, LOG, NEW, RESERVE, front, private};
+use crate::journal::{Dropped, JournalError, LogConfig, LogReader, SegmentLog};
+
+/// Smallest and largest segment, in bytes: what is acknowledged goes, and what is too much is dropped, in whole ones.
+const SEGMENT_BYTES: (u64, u64) = (256 << 10, 4 << 20);
+/// Room that is kept for a front, in bytes: on a full disk it is written before anything can be dropped.
+const RESERVE_BYTES: i64 = 256 << 10;
+/// All spools of one place together take at most this share of its file system.
+const FILE_SYSTEM_SHARE: u64 = 10;
+/// A leftover without a lock is swept once nobody has touched it for so long.
+const OLD_AFTER: Duration = Duration::from_secs(60);
+/// Another watcher may remove the empty place just when we make ours in it; so look again, but not for ever.
+const ATTEMPTS: usize = 4;
+
+/// How large a spool may become.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// Of one watcher, in bytes.
+    pub bytes: u64,
+}
+
+impl Default for Limit {
+    /// 256 MiB.
+    fn default() -> Limit {
+        Limit { bytes: 256 << 20 }
+    }
+}
+
+/// A spool that is written: its process's watcher lives and holds its lock.
+#[derive(Debug)]
+pub struct Spool {
+    place: PathBuf,
+    dir: PathBuf,
+    _lock: Flock<File>,
+    log: SegmentLog,
+    reader: LogReader,
+    limit: Limit,
+    segment_bytes: u64,
+    /// Bytes that may be written before the place is measured again.
+    measured_for: u64,
+}
+
+impl Spool {
+    /// A new, empty one, of at most 256 MiB.
+    ///
+    /// # Errors
+    /// The place cannot be written, or is not ours.
+    pub fn create(place: &Place, meta: &Meta) -> Result<Spool, SpoolError> {
+        Spool::create_limited(place, meta, Limit::default())
+    }
+
+    /// A new, empty one.
+    ///
+    /// # Errors
+    /// As [`Spool::create`].
+    pub fn create_limited(place: &Place, meta: &Meta, limit: Limit) -> Result<Spool, SpoolError> {
+        let dir = place.dir().join(meta.hello.id.to_string());
+        let new = dir.with_extension(NEW);
+        let lock = made(place.dir(), &new)?;
+        sweep(place.dir());
+        let ready = meta.write(&new).and_then(|()| reserve(&new));
+        let ready = ready.and_then(|()| fs::rename(&new, &dir).map_err(SpoolError::io("create the directory", &dir)));
+        if let Err(error) = ready {
+            // Swept by the next that is made here, if this fails too.
+            let _ = fs::remove_dir_all(&new);
+            return Err(error);
+        }
+        let segment_bytes = (limit.bytes / 8).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
+        let log = open_log(&dir, segment_bytes)?;
+        let (place, reader) = (place.dir().to_path_buf(), log.reader());
+        Ok(Spool { place, dir, _lock: lock, log, reader, limit, segment_bytes, measured_for: 0 })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Bytes of all records in it.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// First and last sequence number in its log; none while that is empty.
+    #[must_use]
+    pub fn range(&self) -> Option<(u64, u64)> {
+        Some((self.log.first_seq()?, self.log.last()?.0))
+    }
+
+    /// Adds records behind the last one. When it returns they are with the kernel.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`] and other failures; a prefix may have been added: [`Spool::range`] says up to which record.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), SpoolError> {
+        let mut room = self.limit.bytes.saturating_sub(self.log.bytes());
+        let mut batch = Vec::with_capacity(records.len());
+        let mut full = None;
+        for record in records.iter().map(stored) {
+            let bytes = record.stored_bytes();
+            if bytes > room {
+                full = Some(self.full("--spool-max", self.limit.bytes));
+                break;
+            }
+            if bytes > self.measured_for
+                && let Err(error) = self.measure(bytes)
+            {
+                full = Some(error);
+                break;
+            }
+            (room, self.measured_for) = (room - bytes, self.measured_for - bytes);
+            batch.push(record);
+        }
+        self.log.append(&batch)?;
+        full.map_or(Ok(()), Err)
+    }
+
+    fn full(&self, why: &'static str, limit: u64) -> SpoolError {
+        SpoolError::Full { dir: self.place.clone(), why, limit: Bytes(limit) }
+    }
+
+    /// Whether the place may grow by another segment.
+    fn measure(&mut self, bytes: u64) -> Result<(), SpoolError> {
+        let system =
+            statvfs(&self.place).map_err(|errno| SpoolError::io("ask the size of", &self.place)(errno.into()))?;
+        let limit = system.blocks().saturating_mul(system.fragment_size()) / FILE_SYSTEM_SHARE;
+        let ahead = self.segment_bytes.max(bytes);
+        if private::bytes_below(&self.place).saturating_add(ahead) > limit {
+            return Err(self.full("a tenth of its file system", limit));
+        }
+        self.measured_for = ahead;
+        Ok(())
+    }
+
+    /// Records from `seq` on, about `max_bytes` of them, in order; none behind the last. What is damaged is left out.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_from(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, SpoolError> {
+        if self.reader.next_seq() != seq {
+            self.reader.seek_seq(seq);
+        }
+        read(&mut self.reader, max_bytes)
+    }
+
+    /// The records of the oldest segment, so that gaps and facts can be made to stand for it; none if the log is empty.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn oldest(&mut self) -> Result<Vec<Record>, SpoolError> {
+        let oldest = self.log.oldest().map(|Dropped { last_seq, .. }| last_seq);
+        let Some(last_seq) = oldest.or(self.range().map(|(_, last)| last)) else { return Ok(Vec::new()) };
+        let mut reader = self.log.reader();
+        let mut records: Vec<Record> = Vec::new();
+        while records.last().is_none_or(|record| record.head.seq < last_seq) {
+            let batch = read(&mut reader, usize::try_from(SEGMENT_BYTES.0).unwrap_or(usize::MAX))?;
+            if batch.is_empty() {
+                break;
+            }
+            records.extend(batch);
+        }
+        records.retain(|record| record.head.seq <= last_seq);
+        Ok(records)
+    }
+
+    /// Drops the oldest segment. `front` is every gap and fact that stands for what was dropped so far, this segment included; it is on
+    /// the disk before the segment goes.
+    ///
+    /// # Errors
+    /// The front cannot be written, or the segment not removed: it is still there.
+    pub fn drop_oldest(&mut self, front: &[Record]) -> Result<(), SpoolError> {
+        let (path, bytes) = (self.dir.join(FRONT), front::encode(front)?);
+        match private::replace(&path, &bytes) {
+            Err(error) if error.is_full() => {
+                let reserve = self.dir.join(RESERVE);
+                fs::remove_file(&reserve).map_err(SpoolError::io("remove", &reserve))?;
+                private::replace(&path, &bytes)?;
+            }
+            written => written?,
+        }
+        if self.log.drop_oldest()?.is_none() {
+            self.start_over()?;
+        }
+        self.measured_for = 0;
+        // One that cannot be had now is asked for with the next drop.
+        let _ = reserve(&self.dir);
+        Ok(())
+    }
+
+    /// Empties the log, whose only segment is not wanted any more.
+    fn start_over(&mut self) -> Result<(), SpoolError> {
+        let dir = self.dir.join(LOG);
+        fs::remove_dir_all(&dir).map_err(SpoolError::io("remove", &dir))?;
+        self.log = open_log(&self.dir, self.segment_bytes)?;
+        self.reader = self.log.reader();
+        Ok(())
+    }
+
+    /// Whole segments that are acknowledged go; the newest stays.
+    ///
+    /// # Errors
+    /// One cannot be removed; it stays.
+    pub fn trim(&mut self, acknowledged: u64) -> Result<(), SpoolError> {
+        while self.log.oldest().is_some_and(|oldest| oldest.last_seq <= acknowledged) {
+            self.log.drop_oldest()?;
+            self.measured_for = 0;
+        }
+        Ok(())
+    }
+
+    /// Leaves it for the next zerovisor: everything in it is brought to the disk, and its lock given back.
+    ///
+    /// # Errors
+    /// The last word cannot be written, or the disk fails; what there was is left all the same.
+    pub fn close(mut self, meta: &Meta) -> Result<(), SpoolError> {
+        meta.write(&self.dir)?;
+        if let Some(work) = self.log.dirty() {
+            work.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Nobody wants it any more: nothing of it stays, nor the place, if it is empty.
+    ///
+    /// # Errors
+    /// Something cannot be removed; the next spool that is made here tries again.
+    pub fn remove(self) -> Result<(), SpoolError> {
+        remove(&self.place, &self.dir)
+    }
+}
+
+/// Removes the spool in `dir`, whose lock the caller has, and its place, if nothing else is in it.
+pub(super) fn remove(place: &Path, dir: &Path) -> Result<(), SpoolError> {
+    // Renamed first: a half-removed spool must not be taken in.
+    let gone = dir.with_extension(GONE);
+    fs::rename(dir, &gone).map_err(SpoolError::io("remove", dir))?;
+    fs::remove_dir_all(&gone).map_err(SpoolError::io("remove", &gone))?;
+    // Others may be in it.
+    let _ = fs::remove_dir(place);
+    Ok(())
+}
+
+/// Makes the directory of a spool and takes its lock.
+fn made(place: &Path, new: &Path) -> Result<Flock<File>, SpoolError> {
+    let mut attempts = ATTEMPTS;
+    loop {
+        private::make_dir(place)?;
+        attempts -= 1;
+        match private::make_dir(new) {
+            Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && attempts > 0 => {}
+            made => break made?,
+        }
+    }
+    let path = new.join(LOCK);
+    let file = private::open(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+    let locked = file.map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock));
+    match locked {
+        Some(Ok(lock)) => Ok(lock),
+        Some(Err((_, errno))) => Err(SpoolError::io("lock", &path)(errno.into())),
+        None => Err(SpoolError::io("lock", &path)(Errno::ENOENT.into())),
+    }
+}
+
+fn open_log(dir: &Path, segment_bytes: u64) -> Result<SegmentLog, JournalError> {
+    let config = LogConfig { segment_bytes, ..LogConfig::default() };
+    Ok(SegmentLog::open(&dir.join(LOG), config)?.0)
+}
+
+/// Keeps room for a front.
+fn reserve(dir: &Path) -> Result<(), SpoolError> {
+    let path = dir.join(RESERVE);
+    let file = private::open(&path, OpenOptions::new().write(true).create(true).truncate(false))?;
+    let Some(file) = file else { return Ok(()) };
+    match fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES) {
+        // A file system without reservations: then a full disk drops nothing, and the child waits.
+        Ok(()) | Err(Errno::EOPNOTSUPP) => Ok(()),
+        Err(errno) => Err(SpoolError::io("reserve room in", &path)(errno.into())),
+    }
+}
+
+/// Removes what spools left half made or half removed when their watchers died.
+fn sweep(place: &Path) {
+    for path in fs::read_dir(place).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
+        let is_id = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.parse::<Id>().is_ok());
+        let leftover = path.extension().is_some_and(|ending| ending == NEW || ending == GONE);
+        if is_id && leftover && private::check_dir(&path).is_ok_and(|there| there) && is_free(&path) {
+            // Tried again by the next.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// Whether nobody has its lock.
+fn is_free(dir: &Path) -> bool {
+    match private::open(&dir.join(LOCK), OpenOptions::new().read(true)) {
+        Ok(Some(file)) => Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok(),
+        // Its lock is the last that a removal takes, or the first that is made: half a moment of either is not worth a risk.
+        Ok(None) => fs::metadata(dir).is_ok_and(|meta| meta.modified().is_ok_and(is_old)),
+        Err(_) => false,
+    }
+}
+
+fn is_old(modified: SystemTime) -> bool {
+    modified.elapsed().is_ok_and(|age| age > OLD_AFTER)
+}
