@@ -15,6 +15,7 @@
 #[macro_use]
 mod harness;
 
+mod adopt;
 mod attach;
 mod bad_input;
 mod cgroups;

@@ -1,5 +1,7 @@
 //! The hub: the task that owns the registry. Links and the scribe tell it what happened; clients ask it.
 
+mod inherit;
+
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -73,6 +75,8 @@ enum Message {
     Journaled { id: Id, facts: Vec<(Head, Fact)> },
     Sampled { id: Id, generation: u64, sample: Box<Sample> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
+    Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
+    Inherited { id: Id, generation: u64, whole: bool },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
     Totals { reply: oneshot::Sender<Totals> },
@@ -117,6 +121,19 @@ impl Hub {
         orders: Calls,
     ) -> Option<Result<Declared, Refusal>> {
         self.ask(|reply| Message::Declare { hello, local, orders, reply }).await
+    }
+
+    /// A watcher left what it would have said and sent: as [`Hub::declare`], without a link. None: the node is ending.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] while a link of the same watcher has not ended, and as for a watcher.
+    pub(super) async fn inherit(&self, hello: Box<WatcherHello>) -> Option<Result<Declared, Refusal>> {
+        self.ask(|reply| Message::Inherit { hello, reply }).await
+    }
+
+    /// What was inherited is in the journal, as a whole or for now; its watcher is dead, since its lock could be had.
+    pub(super) fn inherited(&self, id: Id, generation: u64, whole: bool) {
+        self.tell(Message::Inherited { id, generation, whole });
     }
 
     /// The journal of a declared process was opened.
@@ -199,7 +216,8 @@ impl HubTask {
 
     /// Runs until every handle is gone.
     pub(super) async fn run(mut self) {
-        let mut proof = tokio::time::interval(PROOF_EVERY);
+        // Not at once: what a watcher has left may tell how its process ended.
+        let mut proof = tokio::time::interval_at(tokio::time::Instant::now() + PROOF_EVERY, PROOF_EVERY);
         loop {
             // Both branches are cancel-safe: a message stays in its channel, a tick in its interval.
             tokio::select! {
@@ -218,6 +236,10 @@ impl HubTask {
             Message::Declare { hello, local, orders, reply } => {
                 let _ = reply.send(self.declare(&hello, local, orders));
             }
+            Message::Inherit { hello, reply } => {
+                let _ = reply.send(self.inherit(&hello));
+            }
+            Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
                 for (head, fact) in facts {
@@ -246,9 +268,16 @@ impl HubTask {
     }
 
     fn declare(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<Declared, Refusal> {
-        let (generation, change) = self.registry.declare(hello, local, orders).inspect_err(|refusal| {
+        let (declared, change) = self.enter(hello, local, orders).inspect_err(|refusal| {
             tracing::warn!(id = %hello.id, name = %hello.spec.name, %refusal, "a watcher was refused");
         })?;
+        self.note(hello.id, change);
+        Ok(declared)
+    }
+
+    /// Its entry with this link, and its declaration on disk.
+    fn enter(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<(Declared, Change), Refusal> {
+        let (generation, change) = self.registry.declare(hello, local, orders)?;
         let Some(entry) = self.registry.get(hello.id) else {
             return Err(Refusal::Busy("the process was removed just now".into()));
         };
@@ -267,8 +296,7 @@ impl HubTask {
         }
         let declared = Declared { generation, name: entry.meta.name.clone(), written: entry.written.clone() };
         self.registry.stored(hello.id);
-        self.note(hello.id, change);
-        Ok(declared)
+        Ok((declared, change))
     }
 
     fn note(&self, id: Id, change: Change) {
@@ -288,6 +316,10 @@ impl HubTask {
         if let Some(change) = self.registry.unlink(id, generation, farewell, heard, alive) {
             self.note(id, change);
         }
+        self.close_if_ended(id);
+    }
+
+    fn close_if_ended(&self, id: Id) {
         // What has ended for good is not written any more: its descriptors are free for others.
         let ended = |state: State| !state.is_live();
         if self.registry.get(id).is_some_and(|entry| entry.orders().is_none() && ended(entry.shown_state())) {
