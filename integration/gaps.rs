@@ -11,16 +11,11 @@ use zerovisor_core::id::Id;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::wire::HostProof;
 
-use crate::harness::{Farm, Program, SOON, Watcher, until, watcher_hello};
+use crate::harness::{Farm, Program, SOON, Watcher, parent_of, until, watcher_hello};
 
 /// Everything about the one process of this name.
 fn inspected(farm: &Farm, name: &str) -> Value {
     farm.json(&["inspect", name])["processes"][0].clone()
-}
-
-fn kill_watcher(farm: &Farm, name: &str) {
-    let watcher = inspected(farm, name)["watcher_pid"].as_i64().unwrap();
-    kill(Pid::from_raw(i32::try_from(watcher).unwrap()), Signal::SIGKILL).unwrap();
 }
 
 /// Every view says that what this process wrote behind the end of its journal is unknown.
@@ -53,7 +48,7 @@ fn what_a_lost_watcher_had_not_handed_over_is_said_to_be_unknown() {
     farm.wrote("gone", "said");
     assert_eq!(inspected(&farm, "gone")["unknown_after_seq"], Value::Null, "not while it lives");
     let follower = farm.following(&["logs", "-f", "gone"]);
-    kill_watcher(&farm, "gone");
+    kill(Pid::from_raw(watcher_of(&farm, "gone")), Signal::SIGKILL).unwrap();
     farm.reaches("gone", "LOST");
     let followed = follower.end(SOON).ok();
     assert_eq!(followed.out(), "said\n");
@@ -63,6 +58,46 @@ fn what_a_lost_watcher_had_not_handed_over_is_said_to_be_unknown() {
     farm.kill_node();
     farm.start_node(&[]);
     farm.reaches("gone", "LOST");
+    assert_tail_is_unknown(&farm, "gone");
+}
+
+fn watcher_of(farm: &Farm, name: &str) -> i32 {
+    i32::try_from(inspected(farm, name)["watcher_pid"].as_i64().unwrap()).unwrap()
+}
+
+/// Kills a watcher and its guard before either can act on the end of the other.
+fn kill_family(watcher: i32) {
+    let guard = parent_of(watcher).unwrap();
+    kill(Pid::from_raw(watcher), Signal::SIGSTOP).unwrap();
+    for pid in [guard, watcher] {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+}
+
+#[test]
+fn a_family_killed_at_once_is_lost_and_its_rest_is_unknown() {
+    let farm = Farm::new();
+    farm.watched(&["--name", "gone", "-d", "sh", "-c", "echo said; exec sleep 1d"]).ok();
+    farm.reaches("gone", "RUNNING");
+    farm.wrote("gone", "said");
+    kill_family(watcher_of(&farm, "gone"));
+    farm.reaches("gone", "LOST");
+    assert_tail_is_unknown(&farm, "gone");
+}
+
+/// Nobody was there whom it could have told; whatever it had put on disk is there.
+#[test]
+fn a_family_killed_at_once_while_no_zerovisor_was_there_is_lost_and_its_rest_is_unknown() {
+    let farm = Farm::new();
+    farm.watched(&["--name", "gone", "-d", "sh", "-c", "echo said; exec sleep 1d"]).ok();
+    farm.reaches("gone", "RUNNING");
+    farm.wrote("gone", "said");
+    let watcher = watcher_of(&farm, "gone");
+    farm.kill_node();
+    kill_family(watcher);
+    farm.start_node(&[]);
+    farm.reaches("gone", "LOST");
+    assert_eq!(farm.ctl(&["logs", "gone"]).ok().out(), "said\n");
     assert_tail_is_unknown(&farm, "gone");
 }
 
