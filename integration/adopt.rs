@@ -304,6 +304,9 @@ fn what_a_removed_process_left_is_removed_too() {
     kept.counts(10);
     until_taken(&kept.left(&farm, State::Running));
     assert!(farm.rows("unwanted").is_empty(), "it did not come back");
+    farm.kill_node();
+    until_taken_by_new(&farm, &kept.left(&farm, State::Running));
+    assert!(farm.rows("unwanted").is_empty(), "nor with the next zerovisor");
 }
 
 #[test]

@@ -61,10 +61,10 @@ impl Adoption {
 
     /// Takes in what is there. An error only when the node ends.
     async fn look(&mut self) -> Result<(), PlayError> {
-        let mut met = Vec::new();
-        for place in self.places.clone() {
-            let of = place.clone();
-            match blocking(move || Left::ids(&of)).await? {
+        let (mut met, places) = (Vec::new(), self.places.clone());
+        let list = move || places.into_iter().map(|place| (Left::ids(&place), place)).collect::<Vec<_>>();
+        for (ids, place) in blocking(list).await? {
+            match ids {
                 Ok(ids) => {
                     for id in ids {
                         met.push(place.dir().join(id.to_string()));

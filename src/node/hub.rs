@@ -17,6 +17,7 @@ use zerovisor_core::wire::{Failure, Outcome, Refusal, WatcherHello};
 
 use super::calls::{Calls, WeakCalls};
 use super::registry::{Change, Registry};
+use super::removed::Removed;
 use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
 use super::store::{Meta, Store};
@@ -191,6 +192,7 @@ pub(super) struct HubTask {
     store: Store,
     scribe: Scribe,
     host: Host,
+    removed: Removed,
 }
 
 impl HubTask {
@@ -206,7 +208,9 @@ impl HubTask {
                 }
             }
         }
-        HubTask { inbox, registry, node, store, scribe, host }
+        let (removed, ids) = Removed::load(store.root());
+        registry.restore_removed(ids);
+        HubTask { inbox, registry, node, store, scribe, host, removed }
     }
 
     /// How many processes there are, and how many of them are live.
@@ -377,6 +381,7 @@ impl HubTask {
             let _ = reply.send(Outcome::Already);
             return;
         };
+        self.removed.add(id);
         self.scribe.note(Timestamp(now_us()), Some((id, entry.meta.name)), Happening::Removed);
         // Asked for here and now: a watcher that declares the same process next must find the old journal gone, not have its new one go.
         let removed = self.scribe.remove(id);

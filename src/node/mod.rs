@@ -27,6 +27,7 @@ mod in_flight;
 mod logs;
 mod machine;
 mod registry;
+mod removed;
 mod retention;
 mod samples;
 mod scribe;

@@ -17,6 +17,7 @@ use zerovisor_core::view::{ExitSummary, ProcessRow, Story};
 use zerovisor_core::wire::{Refusal, WatcherHello};
 
 use super::calls::Calls;
+use super::removed::REMOVED_MAX;
 use super::samples::{Latest, Totals};
 use super::scribe::Written;
 use super::store::Meta;
@@ -180,9 +181,6 @@ pub(super) struct Registry {
     removed: VecDeque<Id>,
 }
 
-/// Removed processes that are remembered; a watcher that was away for longer brings its process back.
-const REMOVED_MAX: usize = 4096;
-
 impl Registry {
     /// An empty one.
     pub(super) fn new(node: NodeName) -> Registry {
@@ -206,6 +204,11 @@ impl Registry {
         let live = story.state.unwrap_or(declared).is_live();
         let reach = if live { Reach::Unreachable { since: now } } else { Reach::Gone };
         self.entries.insert(meta.id, Entry::new(meta, true, story, declared, reach));
+    }
+
+    /// Takes in which processes were removed before, oldest first.
+    pub(super) fn restore_removed(&mut self, ids: Vec<Id>) {
+        self.removed = ids.into();
     }
 
     /// A watcher says hello: its entry, new or known, with a name of its own and this link.
