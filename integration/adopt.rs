@@ -443,3 +443,20 @@ fn what_a_full_disk_does_not_take_is_taken_in_once_there_is_room() {
     assert_eq!(named(&farm, "big", "ended").len(), 1);
     farm.kill_node();
 }
+
+/// Each record is on the disk before its spool goes; of more than is kept the oldest expires, as of any other.
+#[test]
+fn taking_in_keeps_to_sync_and_retention() {
+    let farm = Farm::empty();
+    let mut kept = Kept::new(1, "much");
+    kept.begins();
+    let output = kept.counts(700_000);
+    kept.ends(0);
+    let spool = kept.left(&farm, State::Exited);
+    farm.start_node(&["--sync", "always", "--retain-size", "1M"]);
+    until_taken(&spool);
+    farm.reaches("much", "EXITED");
+    let read = farm.ctl(&["logs", "--raw", "much"]).ok();
+    assert!(read.stdout.len() < 2 << 20 && output.ends_with(&read.stdout), "{} bytes", read.stdout.len());
+    assert!(read.err().contains("removed by retention"), "{}", read.err());
+}

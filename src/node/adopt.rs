@@ -56,6 +56,7 @@ impl Adoption {
             if self.look().await.is_err() {
                 return;
             }
+            self.node.hub.inherited_all();
         }
     }
 

@@ -25,6 +25,9 @@ use crate::host::Host;
 
 /// How often proof is looked for that an unreachable watcher is dead.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
+/// After the start it is waited so long, at most, for what watchers have left: that may tell how their processes ended.
+const LEFT_FIRST: Duration = Duration::from_secs(10);
+
 /// What a link needs after its hello.
 #[derive(Debug)]
 pub(super) struct Declared {
@@ -77,6 +80,7 @@ enum Message {
     Sampled { id: Id, generation: u64, sample: Box<Sample> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
     Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
+    InheritedAll,
     Inherited { id: Id, generation: u64, whole: bool },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
@@ -137,6 +141,11 @@ impl Hub {
         self.tell(Message::Inherited { id, generation, whole });
     }
 
+    /// All that was there was inherited, as far as it can be.
+    pub(super) fn inherited_all(&self) {
+        self.tell(Message::InheritedAll);
+    }
+
     /// The journal of a declared process was opened.
     pub(super) fn opened(&self, id: Id, story: Story) {
         self.tell(Message::Opened { id, story: Box::new(story) });
@@ -193,6 +202,8 @@ pub(super) struct HubTask {
     scribe: Scribe,
     host: Host,
     removed: Removed,
+    /// When proof of death is looked for.
+    proof_from: Instant,
 }
 
 impl HubTask {
@@ -210,7 +221,8 @@ impl HubTask {
         }
         let (removed, ids) = Removed::load(store.root());
         registry.restore_removed(ids);
-        HubTask { inbox, registry, node, store, scribe, host, removed }
+        let proof_from = Instant::now() + LEFT_FIRST;
+        HubTask { inbox, registry, node, store, scribe, host, removed, proof_from }
     }
 
     /// How many processes there are, and how many of them are live.
@@ -220,8 +232,7 @@ impl HubTask {
 
     /// Runs until every handle is gone.
     pub(super) async fn run(mut self) {
-        // Not at once: what a watcher has left may tell how its process ended.
-        let mut proof = tokio::time::interval_at(tokio::time::Instant::now() + PROOF_EVERY, PROOF_EVERY);
+        let mut proof = tokio::time::interval(PROOF_EVERY);
         loop {
             // Both branches are cancel-safe: a message stays in its channel, a tick in its interval.
             tokio::select! {
@@ -243,6 +254,7 @@ impl HubTask {
             Message::Inherit { hello, reply } => {
                 let _ = reply.send(self.inherit(&hello));
             }
+            Message::InheritedAll => self.proof_from = Instant::now(),
             Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
@@ -332,6 +344,9 @@ impl HubTask {
     }
 
     fn look_for_proof(&mut self) {
+        if Instant::now() < self.proof_from {
+            return;
+        }
         for id in self.registry.unreachable() {
             let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
             if alive == Some(false)
