@@ -1,27 +1,16 @@
 //! What a watcher left on disk while no zerovisor was there is taken in by the next one: by itself, whole, and once.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use nix::unistd::geteuid;
 use serde_json::Value;
 use zerovisor_core::fact::State;
 
-use crate::harness::{Farm, Kept, LONG, Program, SOON, Watcher, alive, until, watcher_hello};
+use crate::harness::{Farm, Kept, LONG, SOON, started_and_taken, until, until_taken};
 
 /// The default place of a farm's spools.
 fn place(farm: &Farm) -> PathBuf {
     farm.path("zerovisor.spool")
-}
-
-fn until_taken(path: &Path) {
-    until(&format!("{} is taken in", path.display()), LONG, || (!path.exists()).then_some(()));
-}
-
-fn named(farm: &Farm, name: &str, event: &str) -> Vec<Value> {
-    farm.jsonl(&["events", name]).into_iter().filter(|told| told["event"] == event).collect()
 }
 
 #[test]
@@ -38,7 +27,7 @@ fn what_a_watcher_left_is_taken_in_once_by_the_next_zerovisor() {
     until_taken(&spool);
     until("its place goes with it", SOON, || (!place(&farm).exists()).then_some(()));
     assert!(farm.raw(&["heir"]) == output, "each byte once");
-    let took = named(&farm, "heir", "took_in");
+    let took = farm.told("heir", "took_in");
     assert_eq!((took.len(), &took[0]["bytes"]), (1, &output.len().into()), "{took:?}");
     let log = farm.file_says("zerovisor.log", "ended: exit code 3");
     assert!(log.contains(" 199999\n") && log.contains("took in 1.2 MiB of output"), "it is rendered as any other");
@@ -49,7 +38,7 @@ fn what_a_watcher_left_is_taken_in_once_by_the_next_zerovisor() {
     farm.start_node(&[]);
     assert!(farm.raw(&["heir"]) == output, "not again");
     for event in ["ended", "exited", "took_in", "declared"] {
-        assert_eq!(named(&farm, "heir", event).len(), 1, "{event}");
+        assert_eq!(farm.told("heir", event).len(), 1, "{event}");
     }
 }
 
@@ -65,13 +54,10 @@ fn what_was_left_goes_on_where_the_journal_ends_and_its_process_is_never_called_
     kept.writes("the rest\n");
     kept.ends(7);
     let spool = kept.left(&farm, State::Exited);
-    until_taken_by_new(&farm, &spool);
+    started_and_taken(&farm, &spool);
     assert_eq!(farm.reaches("known", "EXITED")["exit"]["code"], 7);
     assert!(farm.raw(&["known"]) == kept.output(), "each byte once");
-    assert_eq!(
-        (named(&farm, "known", "took_in")[0]["bytes"].clone(), named(&farm, "known", "lost").len()),
-        (9.into(), 0)
-    );
+    assert_eq!((farm.told("known", "took_in")[0]["bytes"].clone(), farm.told("known", "lost").len()), (9.into(), 0));
 }
 
 /// As after a kill between the receipt and the removal: the same spool is met again.
@@ -90,7 +76,7 @@ fn what_is_in_the_journal_already_is_not_taken_in_again() {
     assert!(farm.raw(&["twice"]) == output, "each byte once");
     assert_eq!(farm.reaches("twice", "EXITED")["exit"]["code"], 0);
     for event in ["ended", "took_in", "declared"] {
-        assert_eq!(named(&farm, "twice", event).len(), 1, "{event}");
+        assert_eq!(farm.told("twice", event).len(), 1, "{event}");
     }
 }
 
@@ -119,7 +105,7 @@ fn a_zerovisor_killed_again_and_again_while_it_takes_in_a_large_spool_loses_and_
     assert_eq!(farm.row("large")["state"], "EXITED");
     assert!(farm.raw(&["large"]) == output, "each byte once, in order");
     for event in ["started", "ended", "exited", "declared"] {
-        assert_eq!(named(&farm, "large", event).len(), 1, "{event}");
+        assert_eq!(farm.told("large", event).len(), 1, "{event}");
     }
     assert!(interrupted >= 3, "it was not put to the test: {interrupted} times");
 }
@@ -166,19 +152,14 @@ fn of_a_killed_watcher_what_it_left_is_there_and_the_rest_is_unknown() {
     kept.begins();
     kept.counts(10);
     let last = kept.last_seq();
-    until_taken_by_new(&farm, &kept.left(&farm, State::Running));
+    started_and_taken(&farm, &kept.left(&farm, State::Running));
     farm.reaches("killed", "LOST");
     let read = farm.ctl(&["logs", "--raw", "killed"]).ok();
     assert!(read.stdout == kept.output());
     assert!(read.err().contains(&format!("after record {last} is unknown")), "{}", read.err());
     let detail = farm.json(&["inspect", "killed"])["processes"][0].clone();
     assert_eq!((&detail["unknown_after_seq"], &detail["gaps"]), (&last.into(), &1.into()), "{detail}");
-    assert_eq!(named(&farm, "killed", "lost")[0]["unknown_after_seq"], last);
-}
-
-fn until_taken_by_new(farm: &Farm, spool: &Path) {
-    farm.start_node(&[]);
-    until_taken(spool);
+    assert_eq!(farm.told("killed", "lost")[0]["unknown_after_seq"], last);
 }
 
 /// The largest file below a directory with this ending.
@@ -201,7 +182,7 @@ fn a_flipped_bit_costs_a_gap_and_not_the_rest() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&segment, bytes).unwrap();
-    until_taken_by_new(&farm, &spool);
+    started_and_taken(&farm, &spool);
     let row = farm.reaches("bent", "EXITED");
     assert_eq!(row["exit"]["code"], 0, "{row}");
     let read = farm.ctl(&["logs", "--raw", "bent"]).ok();
@@ -226,7 +207,7 @@ fn a_torn_end_is_a_gap_and_how_it_ended_is_not_made_up() {
     let segment = largest(&spool.join("log"), "seg");
     let length = fs::metadata(&segment).unwrap().len();
     fs::File::options().write(true).open(&segment).unwrap().set_len(length - 10).unwrap();
-    until_taken_by_new(&farm, &spool);
+    started_and_taken(&farm, &spool);
     let read = farm.ctl(&["logs", "--raw", "torn"]).ok();
     assert!(read.stdout == kept.output() && read.err().contains("spool"), "{}", read.err());
     let detail = farm.json(&["inspect", "torn"])["processes"][0].clone();
@@ -243,7 +224,7 @@ fn what_a_lost_journal_had_is_a_gap_before_what_was_kept() {
     kept.forgets();
     let output = kept.counts(10);
     kept.ends(0);
-    until_taken_by_new(&farm, &kept.left(&farm, State::Exited));
+    started_and_taken(&farm, &kept.left(&farm, State::Exited));
     farm.reaches("late", "EXITED");
     let read = farm.ctl(&["logs", "--raw", "late"]).ok();
     assert!(read.stdout == output && read.err().contains("the journal that had it is gone"), "{}", read.err());
@@ -266,61 +247,21 @@ fn a_name_that_a_live_process_has_is_extended() {
     assert_eq!(farm.row("web")["state"], "RUNNING");
 }
 
+/// Each record is on the disk before its spool goes; of more than is kept the oldest expires, as of any other.
 #[test]
-fn a_spool_with_another_secret_is_left_alone_and_told_of_once() {
-    let farm = Farm::new();
-    let mut kept = Kept::new(1, "mine");
-    let mut watcher = Watcher::saying(&farm, watcher_hello(kept.id(), 9, "mine"));
-    watcher.writes(b"mine\n");
-    farm.wrote("mine", "mine");
-    watcher.peer.hangs_up();
-    farm.reaches("mine", "UNREACHABLE");
+fn taking_in_keeps_to_sync_and_retention() {
+    let farm = Farm::empty();
+    let mut kept = Kept::new(1, "much");
     kept.begins();
-    kept.counts(10);
+    let output = kept.counts(700_000);
     kept.ends(0);
     let spool = kept.left(&farm, State::Exited);
-    let told = || farm.jsonl(&["events"]).into_iter().filter(|event| event["event"] == "spool_left").count();
-    until("it is told", SOON, || (told() == 1).then_some(()));
-    // Others are taken in meanwhile, so it was looked at again.
-    for name in ["other", "another"] {
-        let mut other = Kept::new(u8::try_from(name.len()).unwrap(), name);
-        other.begins();
-        until_taken(&other.left(&farm, State::Running));
-    }
-    assert_eq!((told(), spool.exists()), (1, true));
-    assert!(farm.raw(&["mine"]) == b"mine\n");
-    farm.file_says("zerovisor.log", "belongs to another watcher");
-}
-
-#[test]
-fn what_a_removed_process_left_is_removed_too() {
-    let farm = Farm::new();
-    let mut kept = Kept::new(1, "unwanted");
-    let watcher = Watcher::saying(&farm, watcher_hello(kept.id(), 1, "unwanted"));
-    watcher.peer.hangs_up();
-    farm.reaches("unwanted", "UNREACHABLE");
-    farm.ctl(&["rm", "-f", "unwanted"]).ok();
-    kept.begins();
-    kept.counts(10);
-    until_taken(&kept.left(&farm, State::Running));
-    assert!(farm.rows("unwanted").is_empty(), "it did not come back");
-    farm.kill_node();
-    until_taken_by_new(&farm, &kept.left(&farm, State::Running));
-    assert!(farm.rows("unwanted").is_empty(), "nor with the next zerovisor");
-}
-
-#[test]
-fn a_spool_that_cannot_be_read_is_told_of_and_does_not_stop_the_others() {
-    let farm = Farm::empty();
-    let (mut bad, mut good) = (Kept::new(1, "bad"), Kept::new(2, "good"));
-    bad.begins();
-    good.begins();
-    let (spool, other) = (bad.left(&farm, State::Running), good.left(&farm, State::Running));
-    fs::write(spool.join("meta"), "no meta").unwrap();
-    until_taken_by_new(&farm, &other);
-    let told = farm.jsonl(&["events"]).into_iter().find(|event| event["event"] == "spool_left").unwrap();
-    assert!(told["why"].as_str().unwrap().contains(spool.to_str().unwrap()), "{told}");
-    assert!(spool.exists());
+    farm.start_node(&["--sync", "always", "--retain-size", "1M"]);
+    until_taken(&spool);
+    farm.reaches("much", "EXITED");
+    let read = farm.ctl(&["logs", "--raw", "much"]).ok();
+    assert!(read.stdout.len() < 2 << 20 && output.ends_with(&read.stdout), "{} bytes", read.stdout.len());
+    assert!(read.err().contains("removed by retention"), "{}", read.err());
 }
 
 #[test]
@@ -344,119 +285,4 @@ fn a_directory_that_is_named_is_looked_at_for_ipc_and_tcp() {
         farm.reaches(name, "EXITED");
     }
     assert!(other.exists() && farm.rows("foreign").is_empty(), "it is for another zerovisor");
-}
-
-/// As an ordinary user, where another user has put a spool into our place.
-#[test]
-fn a_spool_of_another_user_is_not_taken_in() {
-    if !geteuid().is_root() || Command::new("setpriv").arg("--version").stdout(Stdio::null()).status().is_err() {
-        skip!("needs root and setpriv to be two users");
-    }
-    let (ours, theirs) = (1000, 1001);
-    let farm = Farm::empty();
-    let (mut own, mut foreign) = (Kept::new(1, "own"), Kept::new(2, "foreign"));
-    own.begins();
-    foreign.begins();
-    let (own, foreign) = (own.left(&farm, State::Running), foreign.left(&farm, State::Running));
-    give(farm.dir(), ours);
-    give(&foreign, theirs);
-    // It could be read.
-    open_up(&foreign);
-    let said = farm.path("zerovisor.err");
-    let mut command = Program::command("setpriv", farm.dir());
-    command.args(["--reuid=1000", "--regid=1000", "--clear-groups", env!("CARGO_BIN_EXE_zerovisor")]);
-    let node = Program::start_as_is(command.stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap()));
-    until("it serves, or cannot as that user", SOON, || {
-        (farm.text("zerovisor.err").contains("serving") || !alive(node.pid)).then_some(())
-    });
-    if !alive(node.pid) {
-        skip!("zerovisor does not start as another user here: {}", farm.text("zerovisor.err").trim());
-    }
-    until_taken(&own);
-    farm.file_says("zerovisor.err", "belongs to another user");
-    assert!(foreign.exists());
-    let journals = fs::read_dir(farm.path("zerovisor.data/processes")).unwrap().count();
-    assert_eq!(journals, 1, "only our own");
-    node.signal(nix::sys::signal::Signal::SIGTERM);
-    node.end(SOON).ok();
-}
-
-fn below(dir: &Path) -> Vec<PathBuf> {
-    let mut all = vec![dir.to_path_buf()];
-    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() { all.extend(below(&entry)) } else { all.push(entry) }
-    }
-    all
-}
-
-fn give(dir: &Path, user: u32) {
-    below(dir).iter().for_each(|path| chown(path, Some(user), Some(user)).unwrap());
-}
-
-fn open_up(dir: &Path) {
-    for path in below(dir) {
-        let mode = if path.is_dir() { 0o755 } else { 0o644 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-}
-
-/// A file system of its own, of so many MiB; unmounted when dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, options: &str) -> bool {
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn what_a_full_disk_does_not_take_is_taken_in_once_there_is_room() {
-    let farm = Farm::empty();
-    let data = farm.path("zerovisor.data");
-    fs::create_dir(&data).unwrap();
-    if !Disk::mount(&data, "size=3m") {
-        skip!("cannot mount a small disk");
-    }
-    let disk = Disk(data);
-    let mut kept = Kept::new(1, "big");
-    kept.begins();
-    let output = kept.counts(1_000_000);
-    kept.ends(0);
-    let spool = kept.left(&farm, State::Exited);
-    farm.start_node(&["--log", "none", "--retain-total", "1G"]);
-    until("it says that the disk is full", SOON, || farm.node_said().contains("not taken in yet").then_some(()));
-    assert!(spool.exists());
-    let full = &farm.ctl(&["ps"]).ok();
-    assert!(full.out().is_empty() || !full.out().contains("RUNNING"), "{}", full.out());
-    assert!(Disk::mount(&disk.0, "remount,size=64m"));
-    until_taken(&spool);
-    farm.reaches("big", "EXITED");
-    assert!(farm.raw(&["big"]) == output, "each byte once");
-    assert_eq!(named(&farm, "big", "ended").len(), 1);
-    farm.kill_node();
-}
-
-/// Each record is on the disk before its spool goes; of more than is kept the oldest expires, as of any other.
-#[test]
-fn taking_in_keeps_to_sync_and_retention() {
-    let farm = Farm::empty();
-    let mut kept = Kept::new(1, "much");
-    kept.begins();
-    let output = kept.counts(700_000);
-    kept.ends(0);
-    let spool = kept.left(&farm, State::Exited);
-    farm.start_node(&["--sync", "always", "--retain-size", "1M"]);
-    until_taken(&spool);
-    farm.reaches("much", "EXITED");
-    let read = farm.ctl(&["logs", "--raw", "much"]).ok();
-    assert!(read.stdout.len() < 2 << 20 && output.ends_with(&read.stdout), "{} bytes", read.stdout.len());
-    assert!(read.err().contains("removed by retention"), "{}", read.err());
 }

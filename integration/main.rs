@@ -27,6 +27,7 @@ mod followers;
 mod gaps;
 mod hostile;
 mod input;
+mod left_alone;
 mod lifecycle;
 mod restarts;
 mod samples;

@@ -17,6 +17,7 @@ use zerovisor_core::wire::{self, HostProof, ToNode, WatcherHello};
 use super::farm::Farm;
 use super::peer::watcher_hello;
 use super::scripted::Watcher;
+use super::wait::{LONG, until};
 
 /// The most output one of its records holds, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -172,4 +173,15 @@ impl Kept {
         }
         dir
     }
+}
+
+/// Waits until nothing is left of a spool.
+pub(crate) fn until_taken(spool: &Path) {
+    until(&format!("{} is taken in", spool.display()), LONG, || (!spool.exists()).then_some(()));
+}
+
+/// Starts the farm's zerovisor and waits until it has taken a spool in.
+pub(crate) fn started_and_taken(farm: &Farm, spool: &Path) {
+    farm.start_node(&[]);
+    until_taken(spool);
 }

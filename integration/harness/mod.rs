@@ -15,7 +15,7 @@ mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
 pub(crate) use farm::Farm;
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, started_and_taken, until_taken};
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};
 pub(crate) use run::Program;

@@ -1,6 +1,7 @@
 //! The hub: the task that owns the registry. Links and the scribe tell it what happened; clients ask it.
 
 mod inherit;
+mod removal;
 
 use std::time::{Duration, Instant};
 
@@ -384,29 +385,5 @@ impl HubTask {
             shell_status: entry.shell_status(),
             sample: entry.sample().cloned(),
         })
-    }
-
-    fn remove(&mut self, id: Id, force: bool, reply: oneshot::Sender<Outcome>) {
-        let live = self.registry.get(id).is_some_and(|entry| entry.shown_state().is_live());
-        if live && !force {
-            let _ = reply.send(Outcome::Denied("it is live: stop it first, or remove it by force with -f".into()));
-            return;
-        }
-        let Some(entry) = self.registry.remove(id) else {
-            let _ = reply.send(Outcome::Already);
-            return;
-        };
-        self.removed.add(id);
-        self.scribe.note(Timestamp(now_us()), Some((id, entry.meta.name)), Happening::Removed);
-        // Asked for here and now: a watcher that declares the same process next must find the old journal gone, not have its new one go.
-        let removed = self.scribe.remove(id);
-        tokio::spawn(async move {
-            let outcome = match removed.await {
-                Ok(Ok(())) => Outcome::Done,
-                Ok(Err(error)) => Outcome::Denied(error.to_string()),
-                Err(_) => Outcome::Denied("the zerovisor is ending".into()),
-            };
-            let _ = reply.send(outcome);
-        });
     }
 }
