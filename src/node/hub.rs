@@ -1,8 +1,10 @@
 //! The hub: the task that owns the registry. Links and the scribe tell it what happened; clients ask it.
 
 mod inherit;
+mod loss;
 mod removal;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -82,6 +84,7 @@ enum Message {
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
     Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
     InheritedAll,
+    Mourned { id: Id, last_seq: u64 },
     Inherited { id: Id, generation: u64, whole: bool },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
@@ -140,6 +143,11 @@ impl Hub {
     /// What was inherited is in the journal, as a whole or for now; its watcher is dead, since its lock could be had.
     pub(super) fn inherited(&self, id: Id, generation: u64, whole: bool) {
         self.tell(Message::Inherited { id, generation, whole });
+    }
+
+    /// Of a process whose watcher is dead all that it sent is written, up to this record.
+    pub(super) fn mourned(&self, id: Id, last_seq: u64) {
+        self.tell(Message::Mourned { id, last_seq });
     }
 
     /// All that was there was inherited, as far as it can be.
@@ -205,6 +213,8 @@ pub(super) struct HubTask {
     removed: Removed,
     /// When proof of death is looked for.
     proof_from: Instant,
+    /// Whose watchers are dead, while what they sent may still be on its way to the journal.
+    dying: HashSet<Id>,
 }
 
 impl HubTask {
@@ -223,7 +233,7 @@ impl HubTask {
         let (removed, ids) = Removed::load(store.root());
         registry.restore_removed(ids);
         let proof_from = Instant::now() + LEFT_FIRST;
-        HubTask { inbox, registry, node, store, scribe, host, removed, proof_from }
+        HubTask { inbox, registry, node, store, scribe, host, removed, proof_from, dying: HashSet::new() }
     }
 
     /// How many processes there are, and how many of them are live.
@@ -256,6 +266,7 @@ impl HubTask {
                 let _ = reply.send(self.inherit(&hello));
             }
             Message::InheritedAll => self.proof_from = Instant::now(),
+            Message::Mourned { id, last_seq } => self.mourned(id, last_seq),
             Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
@@ -305,7 +316,7 @@ impl HubTask {
             // There will be no link behind this entry.
             match change {
                 Change::Declared => drop(self.registry.forget(hello.id)),
-                Change::Returned | Change::Unreachable | Change::Lost => {
+                Change::Returned | Change::Unreachable => {
                     self.unlink(hello.id, generation, false, Instant::now());
                 }
             }
@@ -317,46 +328,17 @@ impl HubTask {
     }
 
     fn note(&self, id: Id, change: Change) {
-        let name = self.registry.get(id).map(|entry| (id, entry.meta.name.clone()));
         let what = match change {
             Change::Declared => Happening::Declared,
             Change::Returned => Happening::Returned,
             Change::Unreachable => Happening::Unreachable,
-            // Only the scribe knows up to where its journal goes.
-            Change::Lost => return self.scribe.note_lost(Timestamp(now_us()), name),
         };
+        self.note_of(id, what);
+    }
+
+    fn note_of(&self, id: Id, what: Happening) {
+        let name = self.registry.get(id).map(|entry| (id, entry.meta.name.clone()));
         self.scribe.note(Timestamp(now_us()), name, what);
-    }
-
-    fn unlink(&mut self, id: Id, generation: u64, farewell: bool, heard: Instant) {
-        let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
-        if let Some(change) = self.registry.unlink(id, generation, farewell, heard, alive) {
-            self.note(id, change);
-        }
-        self.close_if_ended(id);
-    }
-
-    fn close_if_ended(&self, id: Id) {
-        // What has ended for good is not written any more: its descriptors are free for others.
-        let ended = |state: State| !state.is_live();
-        if self.registry.get(id).is_some_and(|entry| entry.orders().is_none() && ended(entry.shown_state())) {
-            self.scribe.close(id);
-        }
-    }
-
-    fn look_for_proof(&mut self) {
-        if Instant::now() < self.proof_from {
-            return;
-        }
-        for id in self.registry.unreachable() {
-            let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
-            if alive == Some(false)
-                && let Some(change) = self.registry.bury(id)
-            {
-                self.note(id, change);
-                self.scribe.close(id);
-            }
-        }
     }
 
     fn targets(&self, select: &Selection) -> Result<Vec<Target>, Failure> {

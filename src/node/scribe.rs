@@ -96,7 +96,7 @@ enum Work {
     Close { id: Id },
     Remove { id: Id, reply: oneshot::Sender<Result<(), StoreError>> },
     Note { at: Timestamp, about: Option<(Id, ProcessName)>, what: Happening },
-    NoteLost { at: Timestamp, about: Option<(Id, ProcessName)> },
+    Mourn { id: Id },
     Reader { which: Which, reply: oneshot::Sender<Result<LogReader, StoreError>> },
     Sizes { id: Id, reply: oneshot::Sender<Sizes> },
     Stop,
@@ -164,9 +164,9 @@ impl Scribe {
         self.tell(Work::Note { at, about, what });
     }
 
-    /// Notes that the watcher of a process is dead, and behind which record it is unknown what the process wrote.
-    pub(super) fn note_lost(&self, at: Timestamp, about: Option<(Id, ProcessName)>) {
-        self.tell(Work::NoteLost { at, about });
+    /// Tells the hub the last record of a process whose watcher is dead, behind all that is written before.
+    pub(super) fn mourn(&self, id: Id) {
+        self.tell(Work::Mourn { id });
     }
 
     /// A reader of a log, at its first record.

@@ -152,8 +152,6 @@ impl Node {
         let ended = watcher.run(link, version, declared, calls).await;
         let (farewell, heard) = (watcher.farewell, watcher.heartbeat.heard_at());
         watcher.credit.release(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner));
-        // Asked behind its last record: once this is answered all of them are written, and only then is told that nothing more comes.
-        self.scribe.sizes(id).await;
         self.hub.link_ended(id, generation, farewell, heard);
         ended
     }

@@ -21,17 +21,17 @@ impl HubTask {
         match change {
             Change::Declared => self.note(hello.id, change),
             // Its watcher is not back.
-            Change::Returned | Change::Unreachable | Change::Lost => {}
+            Change::Returned | Change::Unreachable => {}
         }
         Ok(declared)
     }
 
     /// All of it is in the journal, or for now no more.
     pub(super) fn inherited(&mut self, id: Id, generation: u64, whole: bool) {
-        let change = self.registry.unlink(id, generation, false, Instant::now(), Some(false));
-        // One that is tried again and again is told of once it is whole.
-        if let (Some(change), true) = (change, whole) {
-            self.note(id, change);
+        let live = self.registry.unlink(id, generation, false, Instant::now()).is_some();
+        // One that is tried again and again is LOST once it is whole.
+        if live && whole {
+            self.mourn(id);
         }
         self.close_if_ended(id);
     }
