@@ -15,6 +15,7 @@
 #[macro_use]
 mod harness;
 
+mod adopt;
 mod attach;
 mod bad_input;
 mod cgroups;
@@ -23,8 +24,10 @@ mod crash;
 mod death;
 mod exits;
 mod followers;
+mod gaps;
 mod hostile;
 mod input;
+mod left_alone;
 mod lifecycle;
 mod restarts;
 mod samples;

@@ -214,6 +214,11 @@ impl Farm {
         told.iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// The events of a process with this name.
+    pub(crate) fn told(&self, process: &str, event: &str) -> Vec<Value> {
+        self.jsonl(&["events", process]).into_iter().filter(|told| told["event"] == event).collect()
+    }
+
     /// Waits until a file of the farm holds this; returns all of it.
     pub(crate) fn file_says(&self, name: &str, text: &str) -> String {
         until(&format!("{name} says {text:?}: {}", self.text(name)), SOON, || {

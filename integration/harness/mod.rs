@@ -2,6 +2,7 @@
 
 mod counting;
 mod farm;
+mod kept;
 mod node;
 mod peer;
 mod procs;
@@ -15,6 +16,7 @@ mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
 pub(crate) use farm::Farm;
+pub(crate) use kept::{Kept, started_and_taken, until_taken};
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};
 pub(crate) use records::{Missing, Told, assert_accounted, facts, journaled, kept, left_in, spools};

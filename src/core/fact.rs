@@ -138,8 +138,20 @@ pub enum GapReason {
     SpoolLost,
 }
 
+/// What nobody can know of a process whose watcher died: everything behind this record, of which the journal ends with.
+pub fn unknown_after(seq: u64) -> String {
+    match seq {
+        0 => "what it wrote is unknown".to_owned(),
+        _ => format!("what it wrote after record {seq} is unknown"),
+    }
+}
+
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reason == GapReason::WatcherDied {
+            let unknown = unknown_after(self.first_seq.saturating_sub(1));
+            return write!(f, "{unknown}: its watcher died before it had handed it over");
+        }
         match (self.bytes, self.lines) {
             (Some(bytes), Some(lines)) => write!(f, "{} of output ({lines} lines) missing", Bytes(bytes))?,
             (Some(bytes), None) => write!(f, "{} of output missing", Bytes(bytes))?,
@@ -149,7 +161,7 @@ impl fmt::Display for Gap {
             GapReason::Offline => ": no zerovisor took it in time",
             GapReason::JournalLost => ": the journal that had it is gone",
             GapReason::Expired => ": removed by retention",
-            GapReason::WatcherDied => ": its watcher died before it had handed it over",
+            GapReason::WatcherDied => "",
             GapReason::SpoolLost => ": the spool it was kept in is damaged",
         })
     }

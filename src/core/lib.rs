@@ -13,6 +13,7 @@
 //! viewers                     who views a terminal, who may type into it, whose size it has
 //! queries                     a program's output without the questions that a viewer's terminal would answer
 //! wire                        the messages and their bytes; the only room that knows the serializer
+//! holes                       what was kept for a journal, with a gap in the place of what is gone of it
 //! ```
 //! Each line uses only those above it. Time is an argument; randomness is a seed.
 
@@ -22,6 +23,7 @@ pub mod detach;
 pub mod escape;
 pub mod exit;
 pub mod fact;
+pub mod holes;
 pub mod id;
 pub mod keys;
 pub mod lifecycle;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, ExitReport, SpawnFailure};
-use crate::fact::{Fact, State};
+use crate::fact::{Fact, Gap, State};
 use crate::id::Id;
 use crate::name::{Labels, NodeName, ProcessName};
 use crate::spec::Spec;
@@ -96,6 +96,8 @@ pub struct Story {
     pub changed_at: Timestamp,
     /// Gaps in its stream.
     pub gaps: u32,
+    /// The latest of them, oldest first, at most [`GAPS_SHOWN`].
+    pub latest_gaps: Vec<Gap>,
     /// The command given later to a process that waited for one.
     pub command: Option<Vec<String>>,
 }
@@ -114,7 +116,7 @@ impl Story {
                 (self.run, self.pid, self.spawn_failure) = (*run, None, Some(failure.clone()));
             }
             Fact::Ended { report, .. } => (self.pid, self.report) = (None, Some(report.clone())),
-            Fact::Gap(_) => self.gaps += 1,
+            Fact::Gap(gap) => self.tell_gap(gap),
             Fact::Commanded { command } => self.command = Some(command.clone()),
             Fact::Waiting
             | Fact::Steady { .. }
@@ -128,6 +130,14 @@ impl Story {
             | Fact::InputClosed { .. }
             | Fact::Resized { .. } => {}
         }
+    }
+
+    fn tell_gap(&mut self, gap: &Gap) {
+        self.gaps = self.gaps.saturating_add(1);
+        if self.latest_gaps.len() >= GAPS_SHOWN {
+            self.latest_gaps.remove(0);
+        }
+        self.latest_gaps.push(gap.clone());
     }
 }
 
@@ -171,7 +181,7 @@ pub enum Happening {
     Returned,
     /// A watcher is not heard of; its process may well live.
     Unreachable,
-    /// A watcher is known to be dead.
+    /// A watcher is known to be dead. Written no more: [`Happening::LostAfter`] says it.
     Lost,
     /// A process and its journal were removed.
     Removed,
@@ -182,6 +192,23 @@ pub enum Happening {
     },
     /// The journal is written again.
     JournalRecovered,
+    /// A watcher is known to be dead: nobody knows what its process wrote behind this record.
+    LostAfter {
+        /// The last record of it in the journal; 0: none.
+        seq: u64,
+    },
+    /// What a watcher had left on disk while no zerovisor was there is in the journal now.
+    TookIn {
+        /// Bytes of output.
+        bytes: u64,
+        /// Records, facts among them.
+        records: u64,
+    },
+    /// Something that a watcher left on disk is left where it is.
+    SpoolLeft {
+        /// Where, and why.
+        why: String,
+    },
 }
 
 /// Everything about one process.
@@ -199,7 +226,7 @@ pub struct Detail {
     pub report: Option<ExitReport>,
     /// Why the last run did not begin.
     pub spawn_failure: Option<SpawnFailure>,
-    /// Gaps in its stream.
+    /// Gaps in its stream: those recorded, what retention removed, and what a lost watcher had not handed over.
     pub gaps: u32,
     /// First record still in the journal; 0 when it is empty.
     pub journal_first_seq: u64,
@@ -213,6 +240,11 @@ pub struct Detail {
     pub placement: Placement,
     /// The latest sample of the present run.
     pub sample: Option<Sample>,
+    /// The latest gaps, in the order of the stream: what retention removed, at most [`GAPS_SHOWN`] of those recorded, and what a lost
+    /// watcher had not handed over.
+    pub latest_gaps: Vec<Gap>,
+    /// Of a process whose watcher is lost the last record in the journal: nobody knows what it wrote behind that.
+    pub unknown_after: Option<u64>,
 }
 
 /// A node, and what it and its machine use.
@@ -246,6 +278,9 @@ pub struct NodeRow {
 
 /// How many of its latest facts a [`Detail`] carries.
 pub const FACTS_SHOWN: usize = 50;
+
+/// How many of its latest recorded gaps a [`Story`] keeps and a [`Detail`] carries.
+pub const GAPS_SHOWN: usize = 10;
 
 /// Which nodes an answer comes from.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

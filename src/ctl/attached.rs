@@ -249,6 +249,7 @@ impl<'a> Attached<'a> {
             | Answer::Sources
             | Answer::Log { .. }
             | Answer::Missing { .. }
+            | Answer::Gap { .. }
             | Answer::Events
             | Answer::Done { .. }
             | Answer::Reached { .. }

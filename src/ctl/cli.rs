@@ -194,7 +194,8 @@ const LOGS_HELP: &str = "\
 Lines of stdout and stderr alike go to standard output; of several processes they are merged by time. \
 Control characters are written out as \\x1b, so that no output can command your terminal; colours stay on a terminal and are left \
 out of a pipe, so that what is searched is text. --raw gives the bytes themselves. \
-What is missing is said on standard error, and in JSON as {\"missing\": ...}. \
+What is missing is said on standard error, and in JSON also as {\"missing\": ...} with 'reason' and, where known, 'bytes', 'lines', \
+'since' and 'until'. Of a LOST process what its watcher had not handed over is missing at the end (reason watcher_died). \
 -f ends when every process has ended for good; when the zerovisor goes away it waits for it and goes on where it was.";
 
 /// `zvctl signal`

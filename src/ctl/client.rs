@@ -320,6 +320,7 @@ pub fn collect(reply: &mut Result<Reply, Failure>, answer: Answer, payload: Byte
         | Answer::Sources
         | Answer::Log { .. }
         | Answer::Missing { .. }
+        | Answer::Gap { .. }
         | Answer::Events
         | Answer::Done { .. }
         | Answer::Reached { .. }

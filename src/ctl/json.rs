@@ -10,11 +10,12 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::{Map, Value, json};
 use zerovisor_core::escape::is_dangerous;
 use zerovisor_core::exit::{Exit, ExitReport, SpawnFailure, SpawnFault};
-use zerovisor_core::fact::{Cause, Fact, Gap, GapReason, State};
+use zerovisor_core::fact::{Cause, Fact, Gap, GapReason, State, unknown_after};
 use zerovisor_core::limits::CgroupMode;
 use zerovisor_core::name::{Labels, NodeName, ProcessName};
 use zerovisor_core::size::Size;
 use zerovisor_core::spec::{Leftovers, Spec};
+use zerovisor_core::units::Bytes;
 use zerovisor_core::view::{Detail, Event, ExitSummary, Happening, Nodes, ProcessRow};
 
 use super::when::rfc3339;
@@ -145,6 +146,8 @@ pub struct DetailJson<'a> {
     limits: Value,
     terminal: Option<Value>,
     sample: Option<Value>,
+    latest_gaps: Vec<Map<String, Value>>,
+    unknown_after_seq: Option<u64>,
     facts: Vec<Map<String, Value>>,
 }
 
@@ -175,6 +178,8 @@ impl<'a> DetailJson<'a> {
             limits: usage::limits(&detail.spec.limits),
             terminal: terminal_size(detail).map(usage::size),
             sample: detail.sample.as_ref().map(usage::sample),
+            latest_gaps: detail.latest_gaps.iter().map(told_gap).collect(),
+            unknown_after_seq: detail.unknown_after,
             facts: detail.facts.iter().map(told).collect(),
         }
     }
@@ -286,6 +291,12 @@ pub fn happening_text(what: &Happening) -> String {
         Happening::Removed => "removed with its journal".into(),
         Happening::JournalFailing { why } => format!("the journal cannot be written: {why}"),
         Happening::JournalRecovered => "the journal is written again".into(),
+        Happening::LostAfter { seq } => format!("its watcher is dead: {}", unknown_after(*seq)),
+        Happening::TookIn { bytes, records } => {
+            let bytes = Bytes(*bytes);
+            format!("took in {bytes} of output ({records} records) kept while no zerovisor was here")
+        }
+        Happening::SpoolLeft { why } => format!("what a watcher left on disk is left there: {why}"),
     }
 }
 
@@ -311,6 +322,11 @@ fn happening_fields(what: &Happening) -> Fields {
         Happening::Removed => fields("removed", []),
         Happening::JournalFailing { why } => fields("journal_failing", [("why", why.as_str().into())]),
         Happening::JournalRecovered => fields("journal_recovered", []),
+        Happening::LostAfter { seq } => fields("lost", [("unknown_after_seq", (*seq).into())]),
+        Happening::TookIn { bytes, records } => {
+            fields("took_in", [("bytes", (*bytes).into()), ("records", (*records).into())])
+        }
+        Happening::SpoolLeft { why } => fields("spool_left", [("why", why.as_str().into())]),
     }
 }
 
@@ -351,6 +367,17 @@ fn cause_name(cause: &Cause) -> String {
         Cause::Console(signal) => format!("console {signal}"),
         Cause::GuardDied => "guard_died".into(),
     }
+}
+
+/// The fields of a gap.
+pub fn gap(gap: &Gap) -> Map<String, Value> {
+    gap_fields(gap).into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn told_gap(of: &Gap) -> Map<String, Value> {
+    let mut fields = gap(of);
+    fields.insert("text".into(), of.to_string().into());
+    fields
 }
 
 fn gap_fields(gap: &Gap) -> [(&'static str, Value); 6] {

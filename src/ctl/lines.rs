@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use zerovisor_core::fact::Gap;
 use zerovisor_core::record::{Head, Kind};
 use zerovisor_core::units::Timestamp;
 
@@ -105,7 +106,16 @@ pub enum Item {
     /// A record and its bytes.
     Record(Head, Bytes),
     /// Something is missing here.
-    Missing(String),
+    Missing(Missing),
+}
+
+/// What is missing of a source.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Missing {
+    /// A stretch of which more is known.
+    Gap(Gap),
+    /// Something else: what and why, in one line.
+    Other(String),
 }
 
 #[derive(Debug, Default)]
@@ -243,7 +253,7 @@ mod tests {
         assert_eq!(merge.pop(now), None, "the other feed may have something earlier");
         merge.push(1, record(1), now);
         merge.push(1, record(7), now);
-        merge.push(1, Item::Missing("x".into()), now);
+        merge.push(1, Item::Missing(Missing::Other("x".into())), now);
         let mut order = Vec::new();
         merge.close(0);
         merge.close(1);

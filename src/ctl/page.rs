@@ -2,13 +2,15 @@
 
 use regex::bytes::Regex;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
 use zerovisor_core::escape::{Colours, RESET, escape_into, escaped};
+use zerovisor_core::fact::Gap;
 use zerovisor_core::record::Kind;
 use zerovisor_core::wire::Source;
 
 use super::json;
-use super::lines::Line;
+use super::lines::{Line, Missing};
 use super::out::Look;
 use super::render::NAME_COLOURS;
 use super::when::rfc3339;
@@ -44,16 +46,38 @@ struct LineJson<'a> {
 
 #[derive(Serialize)]
 struct MissingJson<'a> {
-    missing: &'a str,
+    missing: String,
     id: String,
     name: &'a str,
     node: &'a str,
+    #[serde(flatten)]
+    gap: Option<Map<String, Value>>,
 }
 
 /// What is missing of a source, as an object.
-pub fn missing_json(source: &Source, what: &str) -> String {
+pub fn missing_json(source: &Source, missing: &Missing) -> String {
+    let (what, gap) = match missing {
+        Missing::Gap(gap) => (gap.to_string(), Some(json::gap(gap))),
+        Missing::Other(what) => (what.clone(), None),
+    };
     let (id, name, node) = (source.id.to_string(), source.name.as_str(), source.node.as_str());
-    json::line(&MissingJson { missing: what, id, name, node })
+    json::line(&MissingJson { missing: what, id, name, node, gap })
+}
+
+/// What is missing of a source, in one line.
+pub fn missing_text(missing: &Missing) -> String {
+    match missing {
+        Missing::Gap(gap) => gap_text(gap),
+        Missing::Other(what) => what.clone(),
+    }
+}
+
+/// A gap in one line, with the time it was written in as far as that is known.
+pub fn gap_text(gap: &Gap) -> String {
+    match (gap.since, gap.until) {
+        (since, until) if since == until => format!("{gap} (at {})", rfc3339(since)),
+        (since, until) => format!("{gap} ({} to {})", rfc3339(since), rfc3339(until)),
+    }
 }
 
 /// Writes lines, one behind the other, into a buffer.
@@ -265,7 +289,7 @@ mod tests {
             )
         );
         for lines in [&lines[..], &[]] {
-            let whole: serde_json::Value = serde_json::from_str(&page(Style::Json, false, lines)).unwrap();
+            let whole: Value = serde_json::from_str(&page(Style::Json, false, lines)).unwrap();
             assert_eq!(whole["lines"].as_array().unwrap().len(), lines.len());
         }
     }

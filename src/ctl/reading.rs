@@ -19,7 +19,7 @@ use zerovisor_core::wire::{Answer, Ask, Failure, LogsAsk, STREAM_WINDOW_BYTES, S
 use super::client::{Client, Part, Wake};
 use super::error::{CtlError, failure_status};
 use super::json;
-use super::lines::{Item, Line, Lines, Merge};
+use super::lines::{Item, Line, Lines, Merge, Missing};
 use super::out::{self, Look, Paper};
 use super::page::{self, Page, Style};
 use super::verbs::{Asker, backoff};
@@ -265,7 +265,13 @@ impl<'a> Reading<'a> {
                 self.feeds[at].owed += part.payload.len() as u64;
             }
             Answer::Log { heads, .. } => self.on_records(client, at, &heads, &part.payload)?,
-            Answer::Missing { what, .. } => self.merge.push(at, Item::Missing(what), Instant::now()),
+            Answer::Missing { what, .. } => self.merge.push(at, Item::Missing(Missing::Other(what)), Instant::now()),
+            Answer::Gap { last_seq, gap, .. } => {
+                let feed = &mut self.feeds[at];
+                // It is not told again after a lost link; and a follower that lost its link before any record does not begin anew.
+                feed.last_seq = feed.last_seq.max(Some(last_seq));
+                self.merge.push(at, Item::Missing(Missing::Gap(gap)), Instant::now());
+            }
             Answer::End(nodes) => {
                 self.nodes.merge(nodes);
                 self.close(at);
@@ -400,26 +406,23 @@ impl<'a> Reading<'a> {
         self.hand_over();
     }
 
-    fn write_missing(&mut self, at: usize, what: &str) {
+    /// Said on standard error whatever the format, so that it is seen where only bytes or lines are looked at.
+    fn write_missing(&mut self, at: usize, missing: &Missing) {
         let Some(source) = &self.feeds[at].source else { return };
-        match &mut self.page {
-            Some(page) if page.is_json() => {
-                let object = page::missing_json(source, what);
+        let line = format!("{}: {}", source.name, page::missing_text(missing));
+        if let Some(page) = &mut self.page {
+            if page.is_json() {
+                let object = page::missing_json(source, missing);
                 if page.is_one_object() {
                     self.missing.push(object);
                 } else {
                     page.object(&object, &mut self.out);
                 }
             }
-            page => {
-                let line = format!("{}: {what}", source.name);
-                if let Some(page) = page {
-                    page.end_open(&mut self.out);
-                }
-                self.hand_over();
-                self.paper.note(line);
-            }
+            page.end_open(&mut self.out);
         }
+        self.hand_over();
+        self.paper.note(line);
     }
 
     fn hand_over(&mut self) {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use zerovisor_core::exit::{Exit, ExitReport};
-use zerovisor_core::fact::{Cause, Fact, Gap, State};
+use zerovisor_core::fact::{Cause, Fact, Gap, GapReason, State, unknown_after};
 use zerovisor_core::restart::RestartPolicy;
 use zerovisor_core::units::{Bytes, Span, Timestamp};
 use zerovisor_core::view::Detail;
 
+use super::page::gap_text;
 use super::verbs::start::zvwatch_line;
 use super::when::rfc3339;
 
@@ -253,20 +254,28 @@ fn unreachable(detail: &Detail) -> String {
     )
 }
 
+/// What of its output is missing; what is behind the end of the journal is said beside.
 fn missing(detail: &Detail) -> String {
-    let gap = |fact: &Fact| if let Fact::Gap(gap) = fact { Some(Gap::clone(gap)) } else { None };
-    match (detail.gaps, latest(detail, gap)) {
+    let tail = detail.latest_gaps.iter().find(|gap| gap.reason == GapReason::WatcherDied);
+    let latest = detail.latest_gaps.iter().rev().find(|gap| gap.reason != GapReason::WatcherDied);
+    let recorded = match (detail.gaps.saturating_sub(u32::from(tail.is_some())), latest) {
         (0, _) => String::new(),
-        (1, Some((_, gap))) => format!(" A stretch of its output is missing: {gap}."),
-        (many, Some((_, gap))) => format!(" {many} stretches of its output are missing, the last: {gap}."),
+        (1, Some(gap)) => format!(" A stretch of its output is missing: {}.", gap_text(gap)),
+        (many, Some(gap)) => format!(" {many} stretches of its output are missing, the last: {}.", gap_text(gap)),
         (many, None) => format!(" Stretches of its output are missing: {many}."),
-    }
+    };
+    let unknown = |gap: &Gap| format!(" {}.", capitalized(&unknown_after(gap.first_seq.saturating_sub(1))));
+    recorded + &tail.map_or_else(String::new, unknown)
+}
+
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + rest.as_str())
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use zerovisor_core::exit::{SpawnFailure, SpawnFault, Usage};
-    use zerovisor_core::fact::GapReason;
     use zerovisor_core::signal::Signal;
     use zerovisor_core::spec::Spec;
     use zerovisor_core::view::ExitSummary;
@@ -299,6 +308,8 @@ pub(super) mod tests {
             facts: vec![],
             placement: Placement { rung: Rung::None, why: "no cgroup".into() },
             sample: None,
+            latest_gaps: vec![],
+            unknown_after: None,
         }
     }
 
@@ -420,10 +431,23 @@ pub(super) mod tests {
         };
         let with = |gaps| {
             let gap = gap.clone();
-            move |d: &mut Detail| (d.gaps, d.facts) = (gaps, vec![(Timestamp(2), Fact::Gap(gap))])
+            move |d: &mut Detail| (d.gaps, d.latest_gaps) = (gaps, vec![gap])
         };
         says(&said(with(1), State::Running), &["A stretch of its output is missing: 1.0 MiB of output (20 lines)"]);
         says(&said(with(3), State::Exited), &["3 stretches of its output are missing"]);
         says(&said(|d| d.gaps = 2, State::Exited), &["missing: 2"]);
+        let tail = Gap { first_seq: 8, reason: GapReason::WatcherDied, ..gap.clone() };
+        let lost = |gaps: Vec<Gap>| {
+            move |d: &mut Detail| {
+                (d.gaps, d.latest_gaps, d.unknown_after) = (u32::try_from(gaps.len()).unwrap(), gaps, Some(7));
+            }
+        };
+        let only = said(lost(vec![tail.clone()]), State::Lost);
+        says(&only, &["What it wrote after record 7 is unknown."]);
+        assert!(!only.contains("stretch"), "{only}");
+        says(
+            &said(lost(vec![gap.clone(), tail]), State::Lost),
+            &["A stretch of its output is missing: 1.0", "record 7"],
+        );
     }
 }

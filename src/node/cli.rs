@@ -44,6 +44,10 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub log_keep: u32,
 
+    /// Look here too for what watchers with this --spool have left; may be given several times
+    #[arg(long = "spool", value_name = "DIR")]
+    pub spools: Vec<PathBuf>,
+
     /// When a record counts as safe: none (the kernel has it), interval (and it is on the disk a second later), always (it is on the disk)
     #[arg(long, value_name = "WHEN", default_value_t = SyncMode::Interval)]
     pub sync: SyncMode,

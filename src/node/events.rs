@@ -31,6 +31,11 @@ pub(super) async fn answer(node: &Node, ask: EventsAsk, answers: &Answers) -> Re
     let mut changes = node.scribe.events();
     let reader = node.scribe.reader(Which::Events).await.ok_or(Stop::Gone)?;
     let mut reader = reader.map_err(|error| Failure::Other(error.to_string()))?;
+    let last_seq = reader.last().map_or(0, |(seq, _)| seq);
+    if let Some(after) = ask.after_seq.filter(|after| *after > last_seq) {
+        let what = format!("the latest event is {last_seq}: those behind {after} are still to come");
+        answers.send(Answer::Missing { source: 0, what }, None).await?;
+    }
     reader.seek_seq(ask.after_seq.map_or(0, |after| after.saturating_add(1)));
     let tail = ask.tail.map(|tail| usize::try_from(tail).unwrap_or(usize::MAX).min(TAIL_MAX));
     let (mut last, mut held) = (tail.unwrap_or(0), tail.map(|_| VecDeque::new()));

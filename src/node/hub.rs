@@ -1,5 +1,10 @@
 //! The hub: the task that owns the registry. Links and the scribe tell it what happened; clients ask it.
 
+mod inherit;
+mod loss;
+mod removal;
+
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,6 +20,7 @@ use zerovisor_core::wire::{Failure, Outcome, Refusal, WatcherHello};
 
 use super::calls::{Calls, WeakCalls};
 use super::registry::{Change, Registry};
+use super::removed::Removed;
 use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
 use super::store::{Meta, Store};
@@ -22,6 +28,9 @@ use crate::host::Host;
 
 /// How often proof is looked for that an unreachable watcher is dead.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
+/// After the start it is waited so long, at most, for what watchers have left: that may tell how their processes ended.
+const LEFT_FIRST: Duration = Duration::from_secs(10);
+
 /// What a link needs after its hello.
 #[derive(Debug)]
 pub(super) struct Declared {
@@ -40,6 +49,8 @@ pub(super) struct Target {
     pub id: Id,
     /// Its name.
     pub name: ProcessName,
+    /// When it was first declared.
+    pub created_at: Timestamp,
     /// Where orders go, if its watcher has a link.
     pub orders: Option<WeakCalls>,
     /// How far its log is written.
@@ -71,6 +82,10 @@ enum Message {
     Journaled { id: Id, facts: Vec<(Head, Fact)> },
     Sampled { id: Id, generation: u64, sample: Box<Sample> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
+    Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
+    InheritedAll,
+    Mourned { id: Id, last_seq: u64 },
+    Inherited { id: Id, generation: u64, whole: bool },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
     Totals { reply: oneshot::Sender<Totals> },
@@ -115,6 +130,29 @@ impl Hub {
         orders: Calls,
     ) -> Option<Result<Declared, Refusal>> {
         self.ask(|reply| Message::Declare { hello, local, orders, reply }).await
+    }
+
+    /// A watcher left what it would have said and sent: as [`Hub::declare`], without a link. None: the node is ending.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] while a link of the same watcher has not ended, and as for a watcher.
+    pub(super) async fn inherit(&self, hello: Box<WatcherHello>) -> Option<Result<Declared, Refusal>> {
+        self.ask(|reply| Message::Inherit { hello, reply }).await
+    }
+
+    /// What was inherited is in the journal, as a whole or for now; its watcher is dead, since its lock could be had.
+    pub(super) fn inherited(&self, id: Id, generation: u64, whole: bool) {
+        self.tell(Message::Inherited { id, generation, whole });
+    }
+
+    /// Of a process whose watcher is dead all that it sent is written, up to this record.
+    pub(super) fn mourned(&self, id: Id, last_seq: u64) {
+        self.tell(Message::Mourned { id, last_seq });
+    }
+
+    /// All that was there was inherited, as far as it can be.
+    pub(super) fn inherited_all(&self) {
+        self.tell(Message::InheritedAll);
     }
 
     /// The journal of a declared process was opened.
@@ -172,6 +210,11 @@ pub(super) struct HubTask {
     store: Store,
     scribe: Scribe,
     host: Host,
+    removed: Removed,
+    /// When proof of death is looked for.
+    proof_from: Instant,
+    /// Whose watchers are dead, while what they sent may still be on its way to the journal.
+    dying: HashSet<Id>,
 }
 
 impl HubTask {
@@ -187,7 +230,10 @@ impl HubTask {
                 }
             }
         }
-        HubTask { inbox, registry, node, store, scribe, host }
+        let (removed, ids) = Removed::load(store.root());
+        registry.restore_removed(ids);
+        let proof_from = Instant::now() + LEFT_FIRST;
+        HubTask { inbox, registry, node, store, scribe, host, removed, proof_from, dying: HashSet::new() }
     }
 
     /// How many processes there are, and how many of them are live.
@@ -216,6 +262,12 @@ impl HubTask {
             Message::Declare { hello, local, orders, reply } => {
                 let _ = reply.send(self.declare(&hello, local, orders));
             }
+            Message::Inherit { hello, reply } => {
+                let _ = reply.send(self.inherit(&hello));
+            }
+            Message::InheritedAll => self.proof_from = Instant::now(),
+            Message::Mourned { id, last_seq } => self.mourned(id, last_seq),
+            Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
                 for (head, fact) in facts {
@@ -244,9 +296,16 @@ impl HubTask {
     }
 
     fn declare(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<Declared, Refusal> {
-        let (generation, change) = self.registry.declare(hello, local, orders).inspect_err(|refusal| {
+        let (declared, change) = self.enter(hello, local, orders).inspect_err(|refusal| {
             tracing::warn!(id = %hello.id, name = %hello.spec.name, %refusal, "a watcher was refused");
         })?;
+        self.note(hello.id, change);
+        Ok(declared)
+    }
+
+    /// Its entry with this link, and its declaration on disk.
+    fn enter(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<(Declared, Change), Refusal> {
+        let (generation, change) = self.registry.declare(hello, local, orders)?;
         let Some(entry) = self.registry.get(hello.id) else {
             return Err(Refusal::Busy("the process was removed just now".into()));
         };
@@ -257,7 +316,7 @@ impl HubTask {
             // There will be no link behind this entry.
             match change {
                 Change::Declared => drop(self.registry.forget(hello.id)),
-                Change::Returned | Change::Unreachable | Change::Lost => {
+                Change::Returned | Change::Unreachable => {
                     self.unlink(hello.id, generation, false, Instant::now());
                 }
             }
@@ -265,43 +324,21 @@ impl HubTask {
         }
         let declared = Declared { generation, name: entry.meta.name.clone(), written: entry.written.clone() };
         self.registry.stored(hello.id);
-        self.note(hello.id, change);
-        Ok(declared)
+        Ok((declared, change))
     }
 
     fn note(&self, id: Id, change: Change) {
-        let name = self.registry.get(id).map(|entry| (id, entry.meta.name.clone()));
         let what = match change {
             Change::Declared => Happening::Declared,
             Change::Returned => Happening::Returned,
             Change::Unreachable => Happening::Unreachable,
-            Change::Lost => Happening::Lost,
         };
+        self.note_of(id, what);
+    }
+
+    fn note_of(&self, id: Id, what: Happening) {
+        let name = self.registry.get(id).map(|entry| (id, entry.meta.name.clone()));
         self.scribe.note(Timestamp(now_us()), name, what);
-    }
-
-    fn unlink(&mut self, id: Id, generation: u64, farewell: bool, heard: Instant) {
-        let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
-        if let Some(change) = self.registry.unlink(id, generation, farewell, heard, alive) {
-            self.note(id, change);
-        }
-        // What has ended for good is not written any more: its descriptors are free for others.
-        let ended = |state: State| !state.is_live();
-        if self.registry.get(id).is_some_and(|entry| entry.orders().is_none() && ended(entry.shown_state())) {
-            self.scribe.close(id);
-        }
-    }
-
-    fn look_for_proof(&mut self) {
-        for id in self.registry.unreachable() {
-            let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
-            if alive == Some(false)
-                && let Some(change) = self.registry.bury(id)
-            {
-                self.note(id, change);
-                self.scribe.close(id);
-            }
-        }
     }
 
     fn targets(&self, select: &Selection) -> Result<Vec<Target>, Failure> {
@@ -311,6 +348,7 @@ impl HubTask {
             Some(Target {
                 id: *id,
                 name: entry.meta.name.clone(),
+                created_at: entry.meta.created_at,
                 orders: entry.orders().map(Calls::downgrade),
                 written: entry.written.subscribe(),
                 state: entry.state.subscribe(),
@@ -329,28 +367,5 @@ impl HubTask {
             shell_status: entry.shell_status(),
             sample: entry.sample().cloned(),
         })
-    }
-
-    fn remove(&mut self, id: Id, force: bool, reply: oneshot::Sender<Outcome>) {
-        let live = self.registry.get(id).is_some_and(|entry| entry.shown_state().is_live());
-        if live && !force {
-            let _ = reply.send(Outcome::Denied("it is live: stop it first, or remove it by force with -f".into()));
-            return;
-        }
-        let Some(entry) = self.registry.remove(id) else {
-            let _ = reply.send(Outcome::Already);
-            return;
-        };
-        self.scribe.note(Timestamp(now_us()), Some((id, entry.meta.name)), Happening::Removed);
-        // Asked for here and now: a watcher that declares the same process next must find the old journal gone, not have its new one go.
-        let removed = self.scribe.remove(id);
-        tokio::spawn(async move {
-            let outcome = match removed.await {
-                Ok(Ok(())) => Outcome::Done,
-                Ok(Err(error)) => Outcome::Denied(error.to_string()),
-                Err(_) => Outcome::Denied("the zerovisor is ending".into()),
-            };
-            let _ = reply.send(outcome);
-        });
     }
 }

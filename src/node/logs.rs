@@ -2,11 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
-use zerovisor_core::fact::{Fact, State};
+use zerovisor_core::fact::{Fact, Gap, State};
 use zerovisor_core::record::{Head, Kind, Record};
+use zerovisor_core::units::Timestamp;
 use zerovisor_core::wire::{self, Answer, Failure, LOG_HEADS_MAX, LogsAsk, Runs, Source};
 
 use super::client::{Answers, Stop};
+use super::gaps::{self, Expired};
 use super::hub::Target;
 use super::scribe::{Which, Written};
 use super::session::Node;
@@ -35,7 +37,8 @@ pub(super) async fn answer(node: &Node, ask: LogsAsk, answers: &Answers) -> Resu
         let reader = node.scribe.reader(Which::Log(target.id)).await.ok_or(Stop::Gone)?;
         let reader = reader.map_err(|error| Failure::Other(error.to_string()))?;
         let run = wanted_run(node, &target, ask.runs).await?;
-        let mut stream = Stream { index, filter: Filter::new(&ask, run), target, answers: answers.clone() };
+        let (filter, answers) = (Filter::new(&ask, run), answers.clone());
+        let mut stream = Stream { index, filter, read_to: target.created_at, target, answers, expired: None };
         if ask.follow {
             let ask = ask.clone();
             followed.spawn(async move { stream.send_all(reader, &ask).await });
@@ -108,21 +111,28 @@ impl Filter {
 /// What reading on gave.
 enum Read {
     Records(Vec<Record>),
+    Expired(Expired),
     Missing(String),
     Nothing,
 }
+
+/// How many bytes of the record with this number are left out.
+type Cut = Option<(u64, usize)>;
 
 struct Stream {
     index: u32,
     filter: Filter,
     target: Target,
     answers: Answers,
+    /// The time of the last record that was read.
+    read_to: Timestamp,
+    /// What retention removed of what is wanted, to be said before the next record.
+    expired: Option<Expired>,
 }
 
 impl Stream {
-    async fn send_all(&mut self, mut reader: LogReader, ask: &LogsAsk) -> Result<(), Stop> {
-        let skip = self.place(&mut reader, ask).await?;
-        let mut cut = skip;
+    async fn send_all(&mut self, reader: LogReader, ask: &LogsAsk) -> Result<(), Stop> {
+        let (mut reader, mut cut) = self.place(reader, ask).await?;
         loop {
             // Looked at before reading: what is written in between wakes the wait below at once.
             self.target.written.mark_unchanged();
@@ -135,8 +145,9 @@ impl Stream {
                         return Ok(());
                     }
                 }
+                Read::Expired(expired) => self.expired = Some(expired),
                 Read::Missing(what) => self.answers.send(Answer::Missing { source: self.index, what }, None).await?,
-                Read::Nothing if !ask.follow || is_over(ended) => return Ok(()),
+                Read::Nothing if !ask.follow || is_over(ended) => return self.send_tail(&reader, ended).await,
                 Read::Nothing => {
                     if !wait(&mut self.target.written, &mut self.target.state, &self.answers).await? {
                         return Ok(());
@@ -147,40 +158,76 @@ impl Stream {
     }
 
     /// Puts the cursor where the answer begins; returns how many bytes of the first wanted record to leave out.
-    async fn place(&self, reader: &mut LogReader, ask: &LogsAsk) -> Result<Option<(u64, usize)>, Stop> {
+    async fn place(&mut self, mut reader: LogReader, ask: &LogsAsk) -> Result<(LogReader, Cut), Stop> {
         // From the very first record ever, and not the first that is kept: what retention removed in between is said.
         reader.seek_seq(1);
-        if self.filter.since_us > 0 {
-            reader.seek_time(self.filter.since_us);
-        }
         if let Some(after) = ask.after_seq {
             reader.seek_seq(after.saturating_add(1));
-            return Ok(None);
+            return Ok((reader, None));
         }
-        let Some(lines) = ask.tail else { return Ok(None) };
+        if self.filter.since_us > 0 {
+            reader = self.place_in_time(reader).await?;
+        }
+        let Some(lines) = ask.tail else { return Ok((reader, None)) };
         let (blocks, filter) = (reader.blocks_back(), self.filter.clone());
         let found = tokio::task::spawn_blocking(move || last_lines(blocks, &filter, lines)).await;
         match found.unwrap_or(Ok(Tail::All)) {
-            Ok(Tail::All) => Ok(None),
+            Ok(Tail::All) => Ok((reader, None)),
             Ok(Tail::From { seq, skip }) => {
                 reader.seek_seq(seq);
-                Ok(Some((seq, skip)))
+                self.expired = None;
+                Ok((reader, Some((seq, skip))))
             }
             Err(error) => Err(Failure::Other(error.to_string()).into()),
         }
     }
 
+    /// To the first record that is late enough. What has expired is missing if it may have been, too.
+    async fn place_in_time(&mut self, mut reader: LogReader) -> Result<LogReader, Stop> {
+        let since_us = self.filter.since_us;
+        let placed = tokio::task::spawn_blocking(move || {
+            let expired = gaps::expired(&mut reader);
+            reader.seek_time(since_us);
+            (reader, expired)
+        });
+        let (reader, expired) = placed.await.map_err(|_| Stop::Gone)?;
+        self.expired = expired.filter(|(_, kept_at)| kept_at.0 > since_us).map(|(expired, _)| expired);
+        self.read_to = self.read_to.max(Timestamp(since_us));
+        Ok(reader)
+    }
+
+    /// Says what is missing in this place.
+    async fn send_gap(&self, last_seq: u64, gap: Gap) -> Result<(), Stop> {
+        Ok(self.answers.send(Answer::Gap { source: self.index, last_seq, gap }, None).await?)
+    }
+
+    /// The end of what there is, of a process that was in this state before it was read.
+    async fn send_tail(&self, reader: &LogReader, state: State) -> Result<(), Stop> {
+        if let Some(expired) = self.expired {
+            self.send_gap(expired.next_seq.saturating_sub(1), expired.gap(self.read_to, self.read_to)).await?;
+        }
+        match gaps::unknown_tail(state, reader.last()) {
+            Some(gap) => self.send_gap(gap.first_seq.saturating_sub(1), gap).await,
+            None => Ok(()),
+        }
+    }
+
     /// Sends what is wanted of some records; true when nothing behind them can be wanted.
-    async fn send(&self, records: Vec<Record>, cut: &mut Option<(u64, usize)>) -> Result<bool, Stop> {
+    async fn send(&mut self, records: Vec<Record>, cut: &mut Cut) -> Result<bool, Stop> {
         let mut page = Page::default();
+        if let (Some(first), Some(expired)) = (records.first(), self.expired.take()) {
+            let gap = expired.gap(self.read_to, first.head.at);
+            self.send_gap(expired.next_seq.saturating_sub(1), gap).await?;
+        }
         for mut record in records {
+            self.read_to = record.head.at;
             if self.filter.is_past(&record.head) {
                 page.send(self.index, &self.answers).await?;
                 return Ok(true);
             }
-            if let Some(what) = gap_in(&record) {
+            if let Some(gap) = gap_in(&record) {
                 page.send(self.index, &self.answers).await?;
-                self.answers.send(Answer::Missing { source: self.index, what }, None).await?;
+                self.send_gap(record.head.seq, gap).await?;
             }
             if !self.filter.wants(&record.head) {
                 continue;
@@ -222,11 +269,12 @@ async fn wait(
 /// Reads on where blocking hurts nobody.
 async fn next(mut reader: LogReader) -> Result<(LogReader, Read), Stop> {
     let read = tokio::task::spawn_blocking(move || {
+        let first_seq = reader.next_seq();
         let read = match reader.next_batch(READ_BYTES) {
             Ok(batch) if batch.is_empty() => Read::Nothing,
             Ok(batch) => Read::Records(batch.into_iter().filter_map(loaded).collect()),
             Err(JournalError::Expired { first_available }) => {
-                Read::Missing(format!("output before record {first_available} is missing: removed by retention"))
+                Read::Expired(Expired { first_seq, next_seq: first_available })
             }
             Err(JournalError::Damaged(damage)) => Read::Missing(format!("the journal is damaged: {damage}")),
             Err(error) => return Err(Stop::Failed(Failure::Other(error.to_string()))),
@@ -236,12 +284,12 @@ async fn next(mut reader: LogReader) -> Result<(LogReader, Read), Stop> {
     read.await.unwrap_or(Err(Stop::Gone))
 }
 
-fn gap_in(record: &Record) -> Option<String> {
+fn gap_in(record: &Record) -> Option<Gap> {
     if record.head.kind != Kind::Fact {
         return None;
     }
     match wire::decode_fact(&record.payload) {
-        Ok(Fact::Gap(gap)) => Some(gap.to_string()),
+        Ok(Fact::Gap(gap)) => Some(gap),
         Ok(_) | Err(_) => None,
     }
 }

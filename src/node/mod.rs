@@ -8,21 +8,26 @@
 //!     scribe (a thread) ----> journal      one writer; segment logs below
 //!       |        \----> syncer (a thread) waits for the disk
 //!       \----> textlog (a thread) renders zerovisor.log from the journal
+//!
+//!  spools that watchers left ----> adopt   plays each to hub and scribe, as a link would
 //! ```
 //! One byte of output: `session` takes its frame from the link, `scribe` writes it and gives the receipt, `session` acknowledges;
 //! `logs` and `textlog` read it back by cursors of their own; `viewers` hands what goes to a terminal on at once. One command: `client` asks `hub` who is meant and hands the order to that
 //! process's link.
 
+mod adopt;
 mod calls;
 mod catchup;
 mod cli;
 mod client;
 mod events;
+mod gaps;
 mod hub;
 mod in_flight;
 mod logs;
 mod machine;
 mod registry;
+mod removed;
 mod retention;
 mod samples;
 mod scribe;
@@ -33,6 +38,7 @@ mod sys;
 pub mod textlog;
 mod viewers;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -45,6 +51,7 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::Happening;
 
 use crate::journal::{DataDirLock, LockError, LogReader, lock_data_dir};
+use adopt::Adoption;
 pub use cli::{Cli, DEFAULT_ENDPOINT, command};
 use hub::{HubInbox, HubTask};
 use machine::Machine;
@@ -112,7 +119,7 @@ pub fn run(cli: &Cli) -> Result<(), NodeError> {
     let parts = Parts::start(cli, lock)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
     let runtime = runtime.map_err(NodeError::Start)?;
-    let served = runtime.block_on(serve(&parts, acceptors));
+    let served = runtime.block_on(serve(&parts, acceptors, &cli.spools));
     // Links end with the runtime; whatever of theirs is journaled by then is acknowledged or asked for again.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     parts.stop();
@@ -228,7 +235,7 @@ fn host_name() -> NodeName {
     NodeName::nearest(name.as_deref().unwrap_or("localhost"))
 }
 
-async fn serve(parts: &Parts, acceptors: Vec<Acceptor>) -> Result<(), NodeError> {
+async fn serve(parts: &Parts, acceptors: Vec<Acceptor>, spools: &[PathBuf]) -> Result<(), NodeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Start)?;
     // A terminal that goes away does not take the farm's journal with it.
@@ -239,12 +246,15 @@ async fn serve(parts: &Parts, acceptors: Vec<Acceptor>) -> Result<(), NodeError>
     if let Some(hub) = hub {
         tokio::spawn(hub.run());
     }
+    let endpoints: Vec<Endpoint> = acceptors.iter().map(|acceptor| acceptor.endpoint().clone()).collect();
     for acceptor in acceptors {
         tracing::info!(endpoint = %acceptor.endpoint(), node = %parts.node.name, "listening");
         tasks.spawn(accept(acceptor, parts.node.clone()));
     }
     let started = Happening::NodeStarted { version: PROGRAM_VERSION.into() };
     parts.node.scribe.note(Timestamp(now_us()), None, started);
+    let adoption = Adoption::new(parts.node.clone(), &endpoints, spools);
+    let adoption = tokio::spawn(adoption.run());
     tracing::info!(processes = known.0, unreached = known.1, "serving");
     // All are cancel-safe: a signal stays pending, a finished task in its set, a thread ended.
     tokio::select! {
@@ -253,6 +263,7 @@ async fn serve(parts: &Parts, acceptors: Vec<Acceptor>) -> Result<(), NodeError>
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
         Some(Ok(Err(error))) = tasks.join_next() => return Err(error),
     }
+    adoption.abort();
     // Dropped with their tasks, the acceptors remove their sockets.
     tasks.shutdown().await;
     Ok(())

@@ -17,6 +17,7 @@ use zerovisor_core::view::{ExitSummary, ProcessRow, Story};
 use zerovisor_core::wire::{Refusal, WatcherHello};
 
 use super::calls::Calls;
+use super::removed::REMOVED_MAX;
 use super::samples::{Latest, Totals};
 use super::scribe::Written;
 use super::store::Meta;
@@ -81,6 +82,11 @@ impl Entry {
             Reach::Unreachable { .. } => State::Unreachable,
             Reach::Gone | Reach::Lost => State::Lost,
         }
+    }
+
+    /// Whether it is live by the last that its watcher told.
+    fn is_live(&self) -> bool {
+        self.story.state.unwrap_or(self.declared).is_live()
     }
 
     /// Where orders go, if there is a link.
@@ -166,8 +172,6 @@ pub(super) enum Change {
     Returned,
     /// A watcher's link ended without a goodbye, and it may live.
     Unreachable,
-    /// A watcher is dead.
-    Lost,
 }
 
 /// All processes.
@@ -179,9 +183,6 @@ pub(super) struct Registry {
     /// Whose watchers may not know yet that they were removed.
     removed: VecDeque<Id>,
 }
-
-/// Removed processes that are remembered; a watcher that was away for longer brings its process back.
-const REMOVED_MAX: usize = 4096;
 
 impl Registry {
     /// An empty one.
@@ -206,6 +207,11 @@ impl Registry {
         let live = story.state.unwrap_or(declared).is_live();
         let reach = if live { Reach::Unreachable { since: now } } else { Reach::Gone };
         self.entries.insert(meta.id, Entry::new(meta, true, story, declared, reach));
+    }
+
+    /// Takes in which processes were removed before, oldest first.
+    pub(super) fn restore_removed(&mut self, ids: Vec<Id>) {
+        self.removed = ids.into();
     }
 
     /// A watcher says hello: its entry, new or known, with a name of its own and this link.
@@ -347,29 +353,17 @@ impl Registry {
         totals
     }
 
-    /// A link ended; `alive` says whether its watcher is known to live or to be dead. None: nothing changed, as when the link is an
-    /// older one than the entry's.
-    pub(super) fn unlink(
-        &mut self,
-        id: Id,
-        generation: u64,
-        farewell: bool,
-        heard: Instant,
-        alive: Option<bool>,
-    ) -> Option<Change> {
+    /// A link ended: its process is unreachable, if it is live and its watcher did not say goodbye. None: nothing changed, as when the
+    /// link is an older one than the entry's.
+    pub(super) fn unlink(&mut self, id: Id, generation: u64, farewell: bool, heard: Instant) -> Option<Change> {
         let entry = self.entries.get_mut(&id)?;
         if !matches!(entry.reach, Reach::Linked { generation: present, .. } if present == generation) {
             return None;
         }
-        let live = entry.story.state.unwrap_or(entry.declared).is_live();
-        let (reach, change) = match alive {
-            _ if farewell || !live => (Reach::Gone, None),
-            Some(false) => (Reach::Lost, Some(Change::Lost)),
-            Some(true) | None => (Reach::Unreachable { since: heard }, Some(Change::Unreachable)),
-        };
-        entry.reach = reach;
+        let gone = farewell || !entry.is_live();
+        entry.reach = if gone { Reach::Gone } else { Reach::Unreachable { since: heard } };
         entry.publish();
-        change
+        (!gone).then_some(Change::Unreachable)
     }
 
     /// The unreachable ones, for which proof of death is to be looked for.
@@ -378,12 +372,15 @@ impl Registry {
         self.entries.values().filter(is).map(|entry| entry.meta.id).collect()
     }
 
-    /// A watcher is known to be dead.
-    pub(super) fn bury(&mut self, id: Id) -> Option<Change> {
-        let entry = self.entries.get_mut(&id).filter(|entry| matches!(entry.reach, Reach::Unreachable { .. }))?;
-        entry.reach = Reach::Lost;
+    /// The watcher of an unreachable process is known to be dead, and all that it sent is journaled. False: it is not lost, as how it
+    /// ended is known by now.
+    pub(super) fn bury(&mut self, id: Id) -> bool {
+        let unreachable = |entry: &&mut Entry| matches!(entry.reach, Reach::Unreachable { .. });
+        let Some(entry) = self.entries.get_mut(&id).filter(unreachable) else { return false };
+        let live = entry.is_live();
+        entry.reach = if live { Reach::Lost } else { Reach::Gone };
         entry.publish();
-        Some(Change::Lost)
+        live
     }
 
     /// Forgets a process for good: its watcher, if it was away, is told to end when it returns.

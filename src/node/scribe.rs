@@ -96,6 +96,7 @@ enum Work {
     Close { id: Id },
     Remove { id: Id, reply: oneshot::Sender<Result<(), StoreError>> },
     Note { at: Timestamp, about: Option<(Id, ProcessName)>, what: Happening },
+    Mourn { id: Id },
     Reader { which: Which, reply: oneshot::Sender<Result<LogReader, StoreError>> },
     Sizes { id: Id, reply: oneshot::Sender<Sizes> },
     Stop,
@@ -161,6 +162,11 @@ impl Scribe {
     /// Notes an observation of the node's own as an event.
     pub(super) fn note(&self, at: Timestamp, about: Option<(Id, ProcessName)>, what: Happening) {
         self.tell(Work::Note { at, about, what });
+    }
+
+    /// Tells the hub the last record of a process whose watcher is dead, behind all that is written before.
+    pub(super) fn mourn(&self, id: Id) {
+        self.tell(Work::Mourn { id });
     }
 
     /// A reader of a log, at its first record.

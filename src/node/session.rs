@@ -158,7 +158,10 @@ impl Node {
 }
 
 /// Bounds that the types of a hello do not carry.
-fn check(hello: &WatcherHello) -> Result<(), SessionError> {
+///
+/// # Errors
+/// [`SessionError::Violation`].
+pub(super) fn check(hello: &WatcherHello) -> Result<(), SessionError> {
     let wrong = |what: &str| Err(SessionError::Violation(format!("hello with {what}")));
     if hello.first_seq == 0 || hello.next_seq < hello.first_seq {
         return wrong("sequence numbers out of order");

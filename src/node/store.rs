@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/lock                       held for the life of the zerovisor, with its pid
+//! DATA/removed                    whose watchers may not know yet that they were removed
 //! DATA/events/                    the node's own numbered events
 //! DATA/processes/ID/meta          what the watcher declared: name, spec, secret, host
 //! DATA/processes/ID/log/          every record of its stream
@@ -124,6 +125,11 @@ impl Store {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&processes);
         made.map_err(io_error("create the directory", &processes))?;
         Ok(store)
+    }
+
+    /// The directory itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     fn dir(&self, id: Id) -> PathBuf {

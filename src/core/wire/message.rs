@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hello::{Hello, Refused, Welcome};
 use crate::address::{Address, Candidate, Selection};
-use crate::fact::State;
+use crate::fact::{Gap, State};
 use crate::id::Id;
 use crate::keys::Key;
 use crate::name::{NodeName, ProcessName};
@@ -281,7 +281,7 @@ pub enum Ask {
     },
     /// Everything about one process. Answered by [`Answer::Detail`].
     Inspect(Address),
-    /// Output. Answered by [`Answer::Sources`], then [`Answer::Log`] and [`Answer::Missing`].
+    /// Output. Answered by [`Answer::Sources`], then [`Answer::Log`], [`Answer::Gap`] and [`Answer::Missing`].
     Logs(LogsAsk),
     /// What happened on the node. Answered by [`Answer::Events`].
     Events(EventsAsk),
@@ -407,7 +407,7 @@ pub enum Answer {
         /// Each record and the length of its payload.
         heads: Vec<(Head, u32)>,
     },
-    /// Part of a source is missing; the gap's fact says what and why.
+    /// Part of a source cannot be read. Also what is worth knowing of an answer to [`Ask::Events`].
     Missing {
         /// Index into the sources.
         source: u32,
@@ -451,6 +451,15 @@ pub enum Answer {
     },
     /// Payload: a page of `Vec<NodeRow>`.
     NodeRows,
+    /// A stretch of a source is missing here.
+    Gap {
+        /// Index into the sources.
+        source: u32,
+        /// The last record that is missing, behind which the source goes on; one less than the gap's first where the end is not known.
+        last_seq: u64,
+        /// What is missing, and why.
+        gap: Gap,
+    },
 }
 
 /// What an attached client is told, as it comes.

@@ -178,6 +178,7 @@ pub fn gather_one(select: &Selection, reply: Result<Reply, Failure>) -> (Vec<Fat
             | Answer::Sources
             | Answer::Log { .. }
             | Answer::Missing { .. }
+            | Answer::Gap { .. }
             | Answer::Events
             | Answer::View(_)
             | Answer::Screen { .. }

@@ -23,6 +23,11 @@ pub async fn run(asker: &Asker, args: &Events) -> Result<(), CtlError> {
         return follow(asker, client, ask).await;
     }
     let reply = client.answer(Ask::Events(ask)).await?;
+    for (answer, _) in &reply.parts {
+        if let Answer::Missing { what, .. } = answer {
+            out::note(what);
+        }
+    }
     let events: Vec<Event> = client.pages(&reply)?;
     let objects = || events.iter().map(json::EventJson::of);
     let jsonl = || objects().map(|event| json::line(&event) + "\n").collect();
@@ -95,6 +100,7 @@ async fn pass(
                     (ask.after_seq, ask.tail) = (Some(last), None);
                 }
             }
+            Some(Part { answer: Answer::Missing { what, .. }, .. }) => paper.note(what),
             Some(Part { answer: Answer::End(nodes), .. }) => return Ok(nodes),
             Some(Part { answer: Answer::Failed(failure), .. }) => return Err(CtlError::Failed(failure)),
             Some(_) | None => {}

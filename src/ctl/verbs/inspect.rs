@@ -14,6 +14,7 @@ use super::{Asker, finish};
 use crate::ctl::cli::{Format, Inspect};
 use crate::ctl::client::{Client, Reply};
 use crate::ctl::error::{CtlError, failure_status};
+use crate::ctl::page::gap_text;
 use crate::ctl::when::rfc3339;
 use crate::ctl::{json, out, render, when, why};
 
@@ -157,6 +158,9 @@ fn present(detail: &Detail, lines: &mut Lines) {
     let disk = Bytes(detail.journal_bytes);
     lines.add("journal", format!("records {first} to {last}, {disk} on disk"));
     lines.add("gaps", detail.gaps.to_string());
+    for gap in &detail.latest_gaps {
+        lines.add("", gap_text(gap));
+    }
 }
 
 /// Where it stands, what it may use, and what it uses.

@@ -159,7 +159,7 @@ async fn output(client: &mut Client, request: u64, part: Part) -> Result<Option<
     }
     let heads = match part.answer {
         Answer::Log { heads, .. } => heads,
-        Answer::Sources | Answer::Missing { .. } => Vec::new(),
+        Answer::Sources | Answer::Missing { .. } | Answer::Gap { .. } => Vec::new(),
         Answer::End(_) => return Ok(None),
         Answer::Failed(failure) => return Err(CtlError::Failed(failure)),
         other @ (Answer::Here { .. }

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 
 use zerovisor_core::address::{Address, Selection};
+use zerovisor_core::fact::Gap;
 use zerovisor_core::view::{Detail, FACTS_SHOWN, NodeRow};
 use zerovisor_core::wire::{self, Answer, Failure};
 
 use super::answers::{Answers, Stop};
 use super::chosen::one;
 use crate::PROGRAM_VERSION;
+use crate::node::gaps;
+use crate::node::hub::Known;
 use crate::node::scribe::Which;
 use crate::node::session::Node;
 use crate::node::store::loaded_fact;
@@ -81,6 +84,7 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
         Some(Err(error)) => return Err(Failure::Other(error.to_string()).into()),
         None => return Err(Stop::Gone),
     };
+    let (gaps, latest_gaps, unknown_after) = gaps_of(node, &known).await?;
     let detail = Detail {
         row: known.row,
         spec: known.meta.spec,
@@ -88,14 +92,32 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
         watcher_pid: known.meta.host.pid,
         report: known.story.report,
         spawn_failure: known.story.spawn_failure,
-        gaps: known.story.gaps,
+        gaps,
         journal_first_seq: sizes.first_seq,
         journal_last_seq: sizes.last_seq,
         journal_bytes: sizes.bytes,
         facts,
         placement: known.meta.placement,
         sample: known.sample,
+        latest_gaps,
+        unknown_after,
     };
     let page = wire::encode_page(&detail).map_err(|error| Failure::Other(error.to_string()))?;
     Ok(answers.send(Answer::Detail, Some(page)).await?)
+}
+
+/// How many gaps a process has, the latest of them, and the record behind which nobody knows what it wrote.
+async fn gaps_of(node: &Node, known: &Known) -> Result<(u32, Vec<Gap>, Option<u64>), Stop> {
+    let mut reader = match node.scribe.reader(Which::Log(known.meta.id)).await.ok_or(Stop::Gone)? {
+        Ok(reader) => reader,
+        Err(error) => return Err(Failure::Other(error.to_string()).into()),
+    };
+    let tail = gaps::unknown_tail(known.row.state, reader.last());
+    let expired = tokio::task::spawn_blocking(move || gaps::expired(&mut reader)).await.unwrap_or_default();
+    let expired = expired.map(|(expired, kept_at)| expired.gap(known.meta.created_at, kept_at));
+    let beside = u32::from(expired.is_some()) + u32::from(tail.is_some());
+    let unknown_after = tail.as_ref().map(|gap| gap.first_seq.saturating_sub(1));
+    // One that was recorded and has expired since is told of by both.
+    let latest = expired.into_iter().chain(known.story.latest_gaps.iter().cloned()).chain(tail).collect();
+    Ok((known.story.gaps.saturating_add(beside), latest, unknown_after))
 }

@@ -74,7 +74,7 @@ fn the_name_of_an_ended_process_is_free() {
     let (generation, _) = declare(&mut all, &hello(1, "web", true)).unwrap();
     let id = Id::from_random([1; 16]);
     all.tell(id, Timestamp(2), &Fact::Exited, Instant::now(), Timestamp(2));
-    assert_eq!(all.unlink(id, generation, true, Instant::now(), None), None);
+    assert_eq!(all.unlink(id, generation, true, Instant::now()), None);
     assert!(declare(&mut all, &hello(2, "web", true)).is_ok());
 }
 
@@ -95,14 +95,25 @@ fn only_proof_makes_a_silent_watcher_lost() {
     all.tell(id, Timestamp(2), &Fact::Started { run: 1, pid: 7 }, now, Timestamp(2));
     let (second, change) = declare(&mut all, &hello(1, "web", true)).unwrap();
     assert_eq!(change, Change::Returned);
-    assert_eq!(all.unlink(id, first, false, now, Some(false)), None, "an older link says nothing");
-    assert_eq!(all.unlink(id, second, false, now, None), Some(Change::Unreachable));
+    assert_eq!(all.unlink(id, first, false, now), None, "an older link says nothing");
+    assert_eq!(all.unlink(id, second, false, now), Some(Change::Unreachable));
     assert_eq!(state_of(&all, 1), State::Unreachable);
     assert_eq!(all.unreachable(), [id]);
-    assert_eq!(all.bury(id), Some(Change::Lost));
+    assert!(all.bury(id));
     assert_eq!(state_of(&all, 1), State::Lost);
     let row = &all.rows(&Selection::default(), true, now, Timestamp(9)).unwrap()[0];
     assert_eq!((row.run, row.pid), (1, None), "the last that is known stays, but no pid");
+}
+
+#[test]
+fn whose_end_came_to_be_known_is_not_lost() {
+    let mut all = registry();
+    let (id, now) = (Id::from_random([1; 16]), Instant::now());
+    let (generation, _) = declare(&mut all, &hello(1, "web", true)).unwrap();
+    assert_eq!(all.unlink(id, generation, false, now), Some(Change::Unreachable));
+    all.tell(id, Timestamp(2), &Fact::Exited, now, Timestamp(2));
+    assert!(!all.bury(id), "its last record was still on its way");
+    assert_eq!((state_of(&all, 1), all.unreachable().len()), (State::Exited, 0));
 }
 
 #[test]

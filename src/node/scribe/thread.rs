@@ -255,6 +255,7 @@ impl Thread {
                 let _ = reply.send(self.tools.store.remove(id));
             }
             Work::Note { at, about, what } => self.events.tell(at, about, what),
+            Work::Mourn { id } => self.tools.hub.mourned(id, self.sizes(id).last_seq),
             Work::Reader { which, reply } => {
                 let _ = reply.send(self.reader(which));
             }

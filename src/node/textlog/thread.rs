@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zerovisor_core::fact::unknown_after;
 use zerovisor_core::id::Id;
+use zerovisor_core::units::Bytes;
 use zerovisor_core::view::{Event, Happening};
 
 use super::cursor::{Before, Cursors};
@@ -412,6 +414,14 @@ impl Renderer {
             Happening::Removed => "removed, with its journal".to_owned(),
             Happening::JournalFailing { why } => format!("the journal cannot be written: {why}"),
             Happening::JournalRecovered => "the journal is written again".to_owned(),
+            Happening::LostAfter { seq } => {
+                format!("lost: its watcher is dead, how it ended is not known; {}", unknown_after(*seq))
+            }
+            Happening::TookIn { bytes, records } => {
+                let bytes = Bytes(*bytes);
+                format!("took in {bytes} of output ({records} records) kept while no zerovisor was here")
+            }
+            Happening::SpoolLeft { why } => format!("what a watcher left on disk is left there: {why}"),
         };
         let name = event.name.as_ref().map_or("zerovisor", |name| name.as_str());
         self.page.line(event.at, &who(name, 0, None), Word::Node, &text);

@@ -1,0 +1,38 @@
+//! Watchers that are gone and left what they would have said and sent.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use zerovisor_core::id::Id;
+use zerovisor_core::wire::{Refusal, WatcherHello};
+
+use super::{Declared, HubTask};
+use crate::node::registry::{Change, Entry};
+
+impl HubTask {
+    /// As a hello, of a watcher that is gone.
+    pub(super) fn inherit(&mut self, hello: &WatcherHello) -> Result<Declared, Refusal> {
+        if self.registry.get(hello.id).and_then(Entry::orders).is_some() {
+            return Err(Refusal::Busy("its watcher's link has not ended".into()));
+        }
+        // Nobody takes orders.
+        let (orders, _) = mpsc::channel(1);
+        let (declared, change) = self.enter(hello, true, orders)?;
+        match change {
+            Change::Declared => self.note(hello.id, change),
+            // Its watcher is not back.
+            Change::Returned | Change::Unreachable => {}
+        }
+        Ok(declared)
+    }
+
+    /// All of it is in the journal, or for now no more.
+    pub(super) fn inherited(&mut self, id: Id, generation: u64, whole: bool) {
+        let live = self.registry.unlink(id, generation, false, Instant::now()).is_some();
+        // One that is tried again and again is LOST once it is whole.
+        if live && whole {
+            self.mourn(id);
+        }
+        self.close_if_ended(id);
+    }
+}

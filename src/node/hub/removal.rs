@@ -1,0 +1,37 @@
+//! Removing a process.
+
+use tokio::sync::oneshot;
+use zerovisor_core::id::Id;
+use zerovisor_core::units::Timestamp;
+use zerovisor_core::view::Happening;
+use zerovisor_core::wire::Outcome;
+
+use super::HubTask;
+use crate::node::scribe::now_us;
+
+impl HubTask {
+    /// Forgets a process and has its journal removed; the outcome is told once that is done.
+    pub(super) fn remove(&mut self, id: Id, force: bool, reply: oneshot::Sender<Outcome>) {
+        let live = self.registry.get(id).is_some_and(|entry| entry.shown_state().is_live());
+        if live && !force {
+            let _ = reply.send(Outcome::Denied("it is live: stop it first, or remove it by force with -f".into()));
+            return;
+        }
+        let Some(entry) = self.registry.remove(id) else {
+            let _ = reply.send(Outcome::Already);
+            return;
+        };
+        self.removed.add(id);
+        self.scribe.note(Timestamp(now_us()), Some((id, entry.meta.name)), Happening::Removed);
+        // Asked for here and now: a watcher that declares the same process next must find the old journal gone, not have its new one go.
+        let removed = self.scribe.remove(id);
+        tokio::spawn(async move {
+            let outcome = match removed.await {
+                Ok(Ok(())) => Outcome::Done,
+                Ok(Err(error)) => Outcome::Denied(error.to_string()),
+                Err(_) => Outcome::Denied("the zerovisor is ending".into()),
+            };
+            let _ = reply.send(outcome);
+        });
+    }
+}

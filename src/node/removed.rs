@@ -1,0 +1,82 @@
+//! The ids of removed processes, kept over a restart: a watcher that was away, or what it left on disk, does not bring them back.
+//!
+//! ```text
+//! DATA/removed      an id a line, the latest last
+//! ```
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use zerovisor_core::id::Id;
+
+/// Removed processes that are remembered; a watcher that was away for longer brings its process back.
+pub(super) const REMOVED_MAX: usize = 4096;
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct Removed(PathBuf);
+
+impl Removed {
+    /// That of a data directory, and the latest ids in it. One that cannot be read is as one that is not there: that is told.
+    pub(super) fn load(data: &Path) -> (Removed, Vec<Id>) {
+        let removed = Removed(data.join("removed"));
+        let text = fs::read_to_string(&removed.0).unwrap_or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(path = %removed.0.display(), %error, "removed processes may come back");
+            }
+            String::new()
+        });
+        // A line that was cut off by a crash is no id.
+        let mut ids: Vec<Id> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        if ids.len() > REMOVED_MAX {
+            ids.drain(..ids.len() - REMOVED_MAX);
+            removed.told(removed.rewrite(&ids));
+        }
+        (removed, ids)
+    }
+
+    /// Adds one.
+    pub(super) fn add(&self, id: Id) {
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(&self.0);
+        // A line of its own, also behind one that was cut off.
+        self.told(file.and_then(|mut file| file.write_all(format!("\n{id}").as_bytes())));
+    }
+
+    fn rewrite(&self, ids: &[Id]) -> io::Result<()> {
+        let new = self.0.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(ids.iter().map(|id| format!("\n{id}")).collect::<String>().as_bytes())?;
+        fs::rename(&new, &self.0)
+    }
+
+    fn told(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            let path = self.0.display();
+            tracing::warn!(%path, %error, "a removed process may come back with its watcher after a restart");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_are_kept_and_a_cut_off_line_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (removed, none) = Removed::load(dir.path());
+        assert_eq!(none, []);
+        let id = |number: usize| Id::from_random(u128::try_from(number).unwrap().to_be_bytes());
+        (0..REMOVED_MAX + 3).for_each(|number| removed.add(id(number)));
+        let cut = fs::read(dir.path().join("removed")).unwrap();
+        fs::write(dir.path().join("removed"), &cut[..cut.len() - 1]).unwrap();
+        removed.add(id(9_999_999));
+        for _ in 0..2 {
+            let (_, ids) = Removed::load(dir.path());
+            assert_eq!((ids.len(), ids[0], *ids.last().unwrap()), (REMOVED_MAX, id(3), id(9_999_999)));
+        }
+    }
+}
