@@ -5,6 +5,7 @@ mod follow;
 mod full;
 mod lock;
 mod store;
+mod unsynced;
 
 use std::path::Path;
 
