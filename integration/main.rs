@@ -21,6 +21,8 @@ mod cgroups;
 mod consoles;
 mod crash;
 mod death;
+mod disk;
+mod disk_damage;
 mod exits;
 mod followers;
 mod hostile;

@@ -1,6 +1,7 @@
 //! What stories are told with: a farm of real programs, and ways to wait for what they do.
 
 mod counting;
+mod disk;
 mod farm;
 mod node;
 mod peer;
@@ -13,6 +14,7 @@ mod tmux;
 mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
+pub(crate) use disk::Disk;
 pub(crate) use farm::Farm;
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};

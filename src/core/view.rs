@@ -182,6 +182,11 @@ pub enum Happening {
     },
     /// The journal is written again.
     JournalRecovered,
+    /// The start found that something of the journal is not intact.
+    JournalDamaged {
+        /// What.
+        what: String,
+    },
 }
 
 /// Everything about one process.
@@ -213,6 +218,8 @@ pub struct Detail {
     pub placement: Placement,
     /// The latest sample of the present run.
     pub sample: Option<Sample>,
+    /// Why nothing of its journal is acknowledged now, or what of it was not intact at the start.
+    pub journal_trouble: Option<String>,
 }
 
 /// A node, and what it and its machine use.

@@ -170,6 +170,7 @@ impl<'a> DetailJson<'a> {
                 "first_seq": detail.journal_first_seq,
                 "last_seq": detail.journal_last_seq,
                 "bytes": detail.journal_bytes,
+                "trouble": detail.journal_trouble,
             }),
             placement_why: &detail.placement.why,
             limits: usage::limits(&detail.spec.limits),
@@ -286,6 +287,7 @@ pub fn happening_text(what: &Happening) -> String {
         Happening::Removed => "removed with its journal".into(),
         Happening::JournalFailing { why } => format!("the journal cannot be written: {why}"),
         Happening::JournalRecovered => "the journal is written again".into(),
+        Happening::JournalDamaged { what } => format!("the journal is not intact: {what}"),
     }
 }
 
@@ -311,6 +313,7 @@ fn happening_fields(what: &Happening) -> Fields {
         Happening::Removed => fields("removed", []),
         Happening::JournalFailing { why } => fields("journal_failing", [("why", why.as_str().into())]),
         Happening::JournalRecovered => fields("journal_recovered", []),
+        Happening::JournalDamaged { what } => fields("journal_damaged", [("what", what.as_str().into())]),
     }
 }
 

@@ -299,6 +299,7 @@ pub(super) mod tests {
             facts: vec![],
             placement: Placement { rung: Rung::None, why: "no cgroup".into() },
             sample: None,
+            journal_trouble: None,
         }
     }
 

@@ -18,8 +18,8 @@ pub enum JournalError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The segment that is being written was removed from its directory by somebody else. Nothing was written.
-    #[error("cannot append to {}: somebody has removed it while it was being written", path.display())]
+    /// The log, or the segment that is being written, was removed by somebody else. Nothing was written.
+    #[error("{} has gone: somebody removed or unmounted it while it was in use", path.display())]
     Gone {
         /// Where it stood.
         path: PathBuf,

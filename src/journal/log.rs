@@ -216,6 +216,11 @@ impl SegmentLog {
         Arc::strong_count(&self.shared) > 1
     }
 
+    /// Lets go of a log whose directory has gone: its readers get [`JournalError::Gone`] from now on.
+    pub fn abandon(self) {
+        self.shared.abandon();
+    }
+
     /// A reader at the first record, for any thread.
     #[must_use]
     pub fn reader(&self) -> LogReader {

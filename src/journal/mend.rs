@@ -38,8 +38,6 @@ struct Copied {
     path: PathBuf,
     info: SegmentInfo,
     points: Vec<Point>,
-    /// Nothing of it failed its checksum.
-    whole: bool,
 }
 
 impl SegmentLog {
@@ -49,63 +47,94 @@ impl SegmentLog {
         self.shared.disk().doubt
     }
 
-    /// Writes again what is in doubt, for the next [`dirty`](Self::dirty) to bring to the disk.
+    /// Writes again what is in doubt, for the next [`dirty`](Self::dirty) to bring to the disk: segment by segment, so that room for the
+    /// largest of them is enough.
     ///
     /// # Errors
-    /// It cannot be written. Then nothing has changed, and it may be tried again.
+    /// It cannot be written. All records are where they were or in a copy, and it may be tried again.
     pub fn mend(&mut self) -> Result<Mended, JournalError> {
         let mark = self.shared.disk().synced;
         let segments = self.shared.segments().clone();
-        let sound = segments.iter().filter(|s| mark.is_some_and(|m| s.first_seq < m.segment)).copied();
-        let mut kept: Vec<SegmentInfo> = sound.collect();
-        let doubtful = &segments[kept.len()..];
-        let (copies, whole) = self.copies(doubtful, mark)?;
-        let shortened = shortened(doubtful, mark);
-        kept.extend(shortened);
-        for copy in &copies {
-            let path = self.shared.segment_path(copy.info.first_seq);
-            std::fs::rename(&copy.path, &path).map_err(|e| JournalError::io("rename", &copy.path, e))?;
-            kept.push(copy.info);
-        }
-        for lost in doubtful.iter().filter(|s| kept.iter().all(|k| k.first_seq != s.first_seq)) {
-            remove(&self.shared.segment_path(lost.first_seq))?;
-            let _ = std::fs::remove_file(self.shared.index_path(lost.first_seq));
-        }
-        let last = kept.last().map_or(0, |s| s.last_seq);
-        // Readers hear of the shorter one before it is cut.
-        *self.shared.segments() = kept;
-        self.settle(&copies, shortened);
-        let bytes = copies.iter().map(|copy| copy.info.end - SEGMENT_HEADER_BYTES).sum();
-        Ok(Mended { bytes, lost_after: (!whole).then_some(last) })
-    }
-
-    /// Checked copies of all that is in doubt, up to the first record that cannot be read back; whether there is none.
-    fn copies(&self, doubtful: &[SegmentInfo], mark: Option<Mark>) -> Result<(Vec<Copied>, bool), JournalError> {
-        let mut copies = Vec::new();
-        for info in doubtful {
-            let from = mark.filter(|m| m.segment == info.first_seq).map_or(SEGMENT_HEADER_BYTES, |m| m.end);
-            if from >= info.end {
+        let (mut first, mut mended) = (None, Mended::default());
+        for (at, info) in segments.iter().enumerate() {
+            let mark = mark.filter(|m| m.segment >= info.first_seq);
+            let from = mark.filter(|m| m.segment == info.first_seq);
+            if mark.is_some() && from.is_none_or(|m| m.end >= info.end) {
                 continue;
             }
-            let floor = mark.filter(|m| m.segment == info.first_seq).map(|m| m.last_seq.saturating_add(1));
-            match self.copy(info, from, floor) {
-                Ok(Some(copy)) => copies.push(copy),
-                Ok(None) => return Ok((copies, false)),
-                Err(e) => {
-                    copies.iter().for_each(|copy| drop(std::fs::remove_file(&copy.path)));
-                    return Err(e);
-                }
-            }
-            if copies.last().is_some_and(|copy| !copy.whole) {
-                return Ok((copies, false));
+            first.get_or_insert(info.first_seq);
+            let copy = self.copy(info, from)?;
+            mended.bytes += copy.as_ref().map_or(0, |copy| copy.info.end - SEGMENT_HEADER_BYTES);
+            let whole = copy.as_ref().is_some_and(|copy| copy.info.last_seq == info.last_seq);
+            self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
+            if !whole {
+                self.give_up(&segments[at + 1..])?;
+                mended.lost_after = Some(self.last().map_or(0, |(seq, _)| seq));
+                break;
             }
         }
-        Ok((copies, true))
+        self.active = None;
+        self.unsynced_from = first;
+        (self.dir_unsynced, self.parent_unsynced) = (true, true);
+        let mut disk = self.shared.disk();
+        disk.doubt = false;
+        disk.epoch += 1;
+        Ok(mended)
     }
 
-    /// The records of `info` from `from` on as a segment of their own, unsynced; none if not even the first can be read. With a `floor`
-    /// it begins in the middle, where the record before it was the one below the floor.
-    fn copy(&self, info: &SegmentInfo, from: u64, floor: Option<u64>) -> Result<Option<Copied>, JournalError> {
+    /// Puts a copy in the place of what it is of: behind the shortened segment, or instead of the whole one.
+    fn swap(&self, old: &SegmentInfo, head: Option<SegmentInfo>, copy: Option<Copied>) -> Result<(), JournalError> {
+        if let Some(copy) = &copy {
+            let path = self.shared.segment_path(copy.info.first_seq);
+            std::fs::rename(&copy.path, &path).map_err(|e| JournalError::io("rename", &copy.path, e))?;
+        }
+        if head.is_none() && copy.is_none() {
+            self.forget(old)?;
+        }
+        {
+            // Readers hear of a shorter one before it is cut.
+            let mut segments = self.shared.segments();
+            let at = segments.partition_point(|s| s.first_seq < old.first_seq);
+            let upto = segments.partition_point(|s| s.first_seq <= old.first_seq);
+            segments.splice(at..upto, head.into_iter().chain(copy.as_ref().map(|copy| copy.info)));
+        }
+        // What fails from here on costs a longer look at the next start, no record.
+        if let Some(copy) = copy {
+            self.seal_as(&copy.info, &copy.points);
+        }
+        if let Some(head) = head {
+            let cut = OpenOptions::new().write(true).open(self.shared.segment_path(head.first_seq));
+            let _ = cut.and_then(|file| file.set_len(head.end));
+            let mut points = index::load(&self.shared.index_path(head.first_seq), head.first_seq, head.salt).points;
+            points.retain(|point| point.offset < head.end);
+            self.seal_as(&head, &points);
+        }
+        Ok(())
+    }
+
+    fn seal_as(&self, info: &SegmentInfo, points: &[Point]) {
+        let seal = Point { seq: info.last_seq, at_us: info.last_at_us, offset: info.end };
+        let _ = index::rewrite(&self.shared.index_path(info.first_seq), info.first_seq, info.salt, points, Some(seal));
+    }
+
+    /// Removes what stands behind a record that could not be read back.
+    fn give_up(&self, behind: &[SegmentInfo]) -> Result<(), JournalError> {
+        for info in behind {
+            self.forget(info)?;
+            self.shared.segments().retain(|s| s.first_seq != info.first_seq);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, info: &SegmentInfo) -> Result<(), JournalError> {
+        let _ = std::fs::remove_file(self.shared.index_path(info.first_seq));
+        remove(&self.shared.segment_path(info.first_seq))
+    }
+
+    /// The records of `info` behind `mark`, or all of them, as a segment of their own, unsynced; none if not even the first can be read.
+    fn copy(&self, info: &SegmentInfo, mark: Option<Mark>) -> Result<Option<Copied>, JournalError> {
+        let from = mark.map_or(SEGMENT_HEADER_BYTES, |mark| mark.end);
+        let floor = mark.map(|mark| mark.last_seq.saturating_add(1));
         let source = self.shared.segment_path(info.first_seq);
         let Some(first) = first_record(&source, info, from)? else { return Ok(None) };
         let path = self.shared.segment_path(first.0).with_extension("mend");
@@ -133,47 +162,13 @@ impl SegmentLog {
             end,
             salt: info.salt,
         };
-        Ok(Some(Copied { path, info, points: scanned.points, whole: last_seq == self.last_of(info.first_seq) }))
-    }
-
-    /// The last record of the segment that holds this one.
-    fn last_of(&self, seq: u64) -> u64 {
-        let segments = self.shared.segments();
-        segments.iter().rev().find(|s| s.first_seq <= seq).map_or(0, |s| s.last_seq)
-    }
-
-    /// After the swap: what is left of the old files and indexes is put in order, and everything new is noted as unsynced. What fails here
-    /// costs a longer look at the next start, no record.
-    fn settle(&mut self, copies: &[Copied], shortened: Option<SegmentInfo>) {
-        for copy in copies {
-            let seal = Point { seq: copy.info.last_seq, at_us: copy.info.last_at_us, offset: copy.info.end };
-            let path = self.shared.index_path(copy.info.first_seq);
-            let _ = index::rewrite(&path, copy.info.first_seq, copy.info.salt, &copy.points, Some(seal));
-        }
-        if let Some(info) = shortened {
-            let cut = OpenOptions::new().write(true).open(self.shared.segment_path(info.first_seq));
-            let _ = cut.and_then(|file| file.set_len(info.end));
-            let path = self.shared.index_path(info.first_seq);
-            let mut points = index::load(&path, info.first_seq, info.salt).points;
-            points.retain(|point| point.offset < info.end);
-            let seal = Point { seq: info.last_seq, at_us: info.last_at_us, offset: info.end };
-            let _ = index::rewrite(&path, info.first_seq, info.salt, &points, Some(seal));
-        }
-        self.active = None;
-        let first = shortened.map(|s| s.first_seq).or(copies.first().map(|copy| copy.info.first_seq));
-        self.unsynced_from = first;
-        (self.dir_unsynced, self.parent_unsynced) = (true, true);
-        let mut disk = self.shared.disk();
-        disk.doubt = false;
-        disk.epoch += 1;
+        Ok(Some(Copied { path, info, points: scanned.points }))
     }
 }
 
 /// The segment whose beginning is on the disk, cut to that.
-fn shortened(doubtful: &[SegmentInfo], mark: Option<Mark>) -> Option<SegmentInfo> {
-    let mark = mark?;
-    let info = doubtful.first().filter(|info| info.first_seq == mark.segment)?;
-    Some(SegmentInfo { end: mark.end, last_seq: mark.last_seq, last_at_us: mark.last_at_us, ..*info })
+fn shortened(info: &SegmentInfo, mark: &Mark) -> SegmentInfo {
+    SegmentInfo { end: mark.end, last_seq: mark.last_seq, last_at_us: mark.last_at_us, ..*info }
 }
 
 /// Sequence number and time of the record that stands exactly at `from`.

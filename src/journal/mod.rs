@@ -50,6 +50,6 @@ pub use lock::{DataDirLock, LockError, lock_data_dir};
 pub use log::{Dropped, LogConfig, Retained, SegmentLog};
 pub use mend::Mended;
 pub use reader::LogReader;
-pub use recover::{Recovery, Torn};
+pub use recover::{Recovery, Torn, refuse_newer};
 pub use segment::{MAX_PAYLOAD_BYTES, Record, RecordMeta};
 pub use sync::SyncWork;

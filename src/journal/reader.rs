@@ -129,6 +129,9 @@ impl LogReader {
     /// [`JournalError::Expired`] and [`JournalError::Damaged`], each said once: the next call goes
     /// on behind. I/O errors: the next call tries again.
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Vec<Record>, JournalError> {
+        if self.shared.is_abandoned() {
+            return Err(JournalError::Gone { path: self.shared.dir.clone() });
+        }
         loop {
             let Some(open) = self.ensure_open()? else {
                 return Ok(Vec::new());

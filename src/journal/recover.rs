@@ -88,6 +88,22 @@ struct Head {
     header: Option<SegmentHeader>,
 }
 
+/// Makes sure that the newest segment in `dir`, if there is any, is of a format this program knows. Nothing is touched.
+///
+/// # Errors
+/// I/O errors; [`JournalError::NewerFormat`].
+pub fn refuse_newer(dir: &Path) -> Result<(), JournalError> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    let shared = Shared::new(dir.to_path_buf(), 0, Vec::new());
+    let survey = Survey { shared, mode: Mode::ReadOnly, segments: Vec::new(), recovery: Recovery::default() };
+    match list(dir)?.segments.last() {
+        Some(newest) => survey.head(*newest).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Reads the log in `dir`; in [`Mode::Repair`] also makes it ready to be written.
 pub(super) fn recover(dir: &Path, index_every: u64, mode: Mode) -> Result<Found, JournalError> {
     let shared = Shared::new(dir.to_path_buf(), index_every, Vec::new());

@@ -3,6 +3,7 @@
 //! One small mutex, held for copying some words and never over a system call.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One segment as far as it is committed.
@@ -64,11 +65,19 @@ pub(super) struct Shared {
     pub(super) index_every: u64,
     segments: Mutex<Vec<SegmentInfo>>,
     disk: Mutex<Disk>,
+    /// Its files are gone and nothing will ever be added: readers are told instead of waiting.
+    abandoned: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(dir: PathBuf, index_every: u64, segments: Vec<SegmentInfo>) -> Self {
-        Self { dir, index_every, segments: Mutex::new(segments), disk: Mutex::default() }
+        Self {
+            dir,
+            index_every,
+            segments: Mutex::new(segments),
+            disk: Mutex::default(),
+            abandoned: AtomicBool::new(false),
+        }
     }
 
     /// The same, of which everything before `mark` counts as being on the disk.
@@ -111,6 +120,14 @@ impl Shared {
             here: segments.get(at).filter(|s| s.first_seq == first_seq).copied(),
             has_next: segments.last().is_some_and(|s| s.first_seq > first_seq),
         }
+    }
+
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// How far the segment named `first_seq` is committed; one that is not listed counts as whole.

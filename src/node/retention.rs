@@ -146,8 +146,8 @@ fn closed_sizes(store: &Store, open: &[(Id, &mut SegmentLog)]) -> Vec<(Id, u64)>
         let files = std::fs::read_dir(store.log_dir(id)).into_iter().flatten().flatten();
         files.filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum()
     };
-    let metas = store.processes().unwrap_or_default().into_iter().flatten();
-    let closed = metas.filter(|meta| !open.iter().any(|(id, _)| *id == meta.id));
+    let metas = store.processes().unwrap_or_default();
+    let closed = metas.into_iter().filter(|meta| !open.iter().any(|(id, _)| *id == meta.id));
     closed.map(|meta| (meta.id, size(meta.id))).collect()
 }
 

@@ -78,7 +78,8 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
         })
         .await
         .unwrap_or_default(),
-        Some(Err(error)) => return Err(Failure::Other(error.to_string()).into()),
+        // Said by the trouble of its journal.
+        Some(Err(_)) => Vec::new(),
         None => return Err(Stop::Gone),
     };
     let detail = Detail {
@@ -95,6 +96,7 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
         facts,
         placement: known.meta.placement,
         sample: known.sample,
+        journal_trouble: sizes.trouble,
     };
     let page = wire::encode_page(&detail).map_err(|error| Failure::Other(error.to_string()))?;
     Ok(answers.send(Answer::Detail, Some(page)).await?)

@@ -412,6 +412,7 @@ impl Renderer {
             Happening::Removed => "removed, with its journal".to_owned(),
             Happening::JournalFailing { why } => format!("the journal cannot be written: {why}"),
             Happening::JournalRecovered => "the journal is written again".to_owned(),
+            Happening::JournalDamaged { what } => format!("the journal is not intact: {what}"),
         };
         let name = event.name.as_ref().map_or("zerovisor", |name| name.as_str());
         self.page.line(event.at, &who(name, 0, None), Word::Node, &text);
