@@ -29,6 +29,7 @@ mod hostile;
 mod input;
 mod lifecycle;
 mod restarts;
+mod retention;
 mod samples;
 mod screens;
 mod seats;

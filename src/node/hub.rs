@@ -163,6 +163,12 @@ impl Hub {
         self.tell(Message::Unstored);
     }
 
+    /// Retention has come to the last of a process that is not written: forgets it, unless it is live.
+    pub(super) fn expired(&self, id: Id) {
+        // Nobody waits for the answer.
+        self.tell(Message::Remove { id, force: false, reply: oneshot::channel().0 });
+    }
+
     /// Forgets a process whose watcher is gone, and removes its journal.
     pub(super) async fn remove(&self, id: Id, force: bool) -> Outcome {
         let ending = || Outcome::Denied("the zerovisor is ending".into());

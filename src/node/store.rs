@@ -158,7 +158,11 @@ impl Store {
         Ok(self.ids()?.into_iter().map(|id| self.read_meta(id).unwrap_or_else(|_| Meta::unknown(id))).collect())
     }
 
-    fn ids(&self) -> Result<Vec<Id>, StoreError> {
+    /// The id of every process there is.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(super) fn ids(&self) -> Result<Vec<Id>, StoreError> {
         let dir = self.root.join("processes");
         let entries = fs::read_dir(&dir).map_err(io_error("read the directory", &dir))?;
         Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Id>().ok()).collect())

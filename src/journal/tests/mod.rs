@@ -3,6 +3,7 @@
 mod damage;
 mod follow;
 mod full;
+mod golden;
 mod lock;
 mod store;
 mod unsynced;

@@ -55,6 +55,7 @@ impl Thread {
 
     fn open_logs(&mut self, opening: Opening) -> Result<Opened, StoreError> {
         let Opening { id, name, receipts, written } = opening;
+        self.sweep.reopened(id);
         match self.open.entry(id) {
             Entry::Occupied(mut process) => process.get_mut().relink(name, receipts),
             Entry::Vacant(place) => {
@@ -82,6 +83,7 @@ impl Thread {
             if process.logs.log.is_read() || process.logs.facts.is_read() {
                 self.parked.insert(id, process.logs);
             }
+            self.sweep.closed(&self.tools.store, id);
         }
     }
 

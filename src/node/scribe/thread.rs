@@ -86,7 +86,7 @@ impl Thread {
             own_work,
             unsynced: HashSet::new(),
             sync_at: None,
-            retain_at: Instant::now() + RETENTION_EVERY,
+            retain_at: Instant::now(),
             written_bytes: 0,
             written_at_look: 0,
             holds_free_memory: false,
@@ -205,6 +205,9 @@ impl Thread {
         facts.retain(|(head, _)| head.seq <= end);
         self.written_bytes += bytes;
         self.publish(id, facts);
+        if self.sweep.grown(bytes) {
+            self.retain();
+        }
         match written {
             Ok(()) => self.give_receipt(id, taken),
             Err(error) => self.on_disk_error(id, &error),
@@ -278,6 +281,7 @@ impl Thread {
                 self.open.remove(&id);
                 self.parked.remove(&id);
                 self.trouble.forget(id);
+                self.sweep.reopened(id);
                 self.damaged.remove(&id);
                 self.tools.text.removed(id);
                 let _ = reply.send(self.tools.store.remove(id));
@@ -310,7 +314,9 @@ impl Thread {
         let open = self.open.iter_mut().map(|(id, process)| (*id, &mut process.logs));
         let open = open.chain(self.parked.iter_mut().map(|(id, logs)| (*id, logs)));
         let open = open.map(|(id, logs)| (id, &mut logs.log)).collect();
-        self.sweep.run(&self.tools.store, open, Instant::now(), now_us());
+        for id in self.sweep.run(&self.tools.store, open, Instant::now(), now_us()) {
+            self.tools.hub.expired(id);
+        }
         self.sweep.only(&mut self.events.log, now_us());
         for process in self.open.values_mut() {
             self.sweep.only(&mut process.logs.facts, now_us());

@@ -132,3 +132,59 @@ pub(super) fn write(path: &Path, meta: &Meta) -> Result<(), StoreError> {
     };
     write().map_err(io_error("write", path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a program of November 2026 wrote, in format 1 and in format 2.
+    const GOLDEN: [&str; 2] = [
+        "5a564d455441310a070707070707070707070707070707070909090909090909090909090909090909090909090909090909\
+     09090909090906676f6c64656e06676f6c64656e000002046563686f026869012f00000100010000fc00e1f5053c001e0a00\
+     00000000000000fd00e025dafe5b0600000000000103096e6f206367726f7570",
+        "5a564d455441320ad605cb940707070707070707070707070707070709090909090909090909090909090909090909090909\
+     0909090909090909090906676f6c64656e06676f6c64656e000002046563686f026869012f00000100010000fc00e1f5053c\
+     001e0a0000000000000000fd00e025dafe5b0600000000000103096e6f206367726f7570",
+    ];
+
+    fn declared() -> Meta {
+        Meta {
+            id: Id::from_random([7; 16]),
+            secret: [9; 32],
+            name: "golden".parse().unwrap(),
+            spec: Spec::new("golden".parse().unwrap(), vec!["echo".into(), "hi".into()]),
+            created_at: Timestamp(1_790_000_000_000_000),
+            host: HostProof::default(),
+            local: true,
+            placement: Placement { rung: Rung::None, why: "no cgroup".into() },
+        }
+    }
+
+    #[test]
+    fn declarations_of_both_formats_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(dir.path());
+        for hex in GOLDEN {
+            let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+            let bytes: Vec<u8> = bytes.collect();
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(read(&path).unwrap(), declared());
+        }
+        write(&path, &declared()).unwrap();
+        assert_eq!(read(&path).unwrap(), declared());
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(dir.path());
+        write(&path, &declared()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for at in (0..whole.len()).filter(|at| *at != 6) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            assert!(matches!(read(&path), Err(StoreError::BadMeta { .. })), "byte {at}");
+        }
+    }
+}
