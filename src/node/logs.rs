@@ -8,6 +8,7 @@ use zerovisor_core::wire::{self, Answer, Failure, LOG_HEADS_MAX, LogsAsk, Runs, 
 
 use super::client::{Answers, Stop};
 use super::hub::Target;
+use super::runs;
 use super::scribe::{Which, Written};
 use super::session::Node;
 use super::store::loaded;
@@ -35,7 +36,11 @@ pub(super) async fn answer(node: &Node, ask: LogsAsk, answers: &Answers) -> Resu
         let reader = node.scribe.reader(Which::Log(target.id)).await.ok_or(Stop::Gone)?;
         let reader = reader.map_err(|error| Failure::Other(error.to_string()))?;
         let run = wanted_run(node, &target, ask.runs).await?;
-        let mut stream = Stream { index, filter: Filter::new(&ask, run), target, answers: answers.clone() };
+        let first_seq = match run {
+            Some(run) => runs::first_seq(node, target.id, run).await?,
+            None => 1,
+        };
+        let mut stream = Stream { index, filter: Filter::new(&ask, run), target, answers: answers.clone(), first_seq };
         if ask.follow {
             let ask = ask.clone();
             followed.spawn(async move { stream.send_all(reader, &ask).await });
@@ -117,6 +122,8 @@ struct Stream {
     filter: Filter,
     target: Target,
     answers: Answers,
+    /// The first record that can be wanted.
+    first_seq: u64,
 }
 
 impl Stream {
@@ -148,8 +155,8 @@ impl Stream {
 
     /// Puts the cursor where the answer begins; returns how many bytes of the first wanted record to leave out.
     async fn place(&self, reader: &mut LogReader, ask: &LogsAsk) -> Result<Option<(u64, usize)>, Stop> {
-        // From the very first record ever, and not the first that is kept: what retention removed in between is said.
-        reader.seek_seq(1);
+        // From the very first record ever, or of the run, and not the first that is kept: what retention removed in between is said.
+        reader.seek_seq(self.first_seq);
         if self.filter.since_us > 0 {
             reader.seek_time(self.filter.since_us);
         }

@@ -24,6 +24,7 @@ mod logs;
 mod machine;
 mod registry;
 mod retention;
+mod runs;
 mod samples;
 mod scribe;
 mod session;
