@@ -74,6 +74,7 @@ fn one_process_at_full_speed_stays_within_its_size() {
     let farm = Farm::empty();
     farm.start_node(&["--log", "none", "--retain-size", "1M"]);
     let watched = count(&farm, "fast");
+    farm.reaches("fast", "RUNNING");
     let log = farm.path("zerovisor.data/processes");
     let (mut most, mut looks) = (0, 0);
     until("much is written", LONG, || {

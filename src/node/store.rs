@@ -31,8 +31,8 @@ use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recove
 const FACTS_RETAIN_BYTES: u64 = 8 << 20;
 /// Events of the node that are kept, in bytes.
 const EVENTS_RETAIN_BYTES: u64 = 64 << 20;
-/// Bytes written to find out whether the disk takes any: a block.
-const PROBE_BYTES: usize = 4096;
+/// Bytes written to find out whether the disk takes any: a watcher's largest window, or trouble would be over and back with each record.
+const PROBE_BYTES: usize = 4 << 20;
 /// Bytes one read of a log takes at most.
 const READ_BYTES: usize = 256 << 10;
 
@@ -248,13 +248,13 @@ impl Store {
         Ok(logs.facts.append(&kept.iter().map(stored).collect::<Vec<_>>())?)
     }
 
-    /// Whether the disk takes a few bytes.
+    /// Whether the disk takes what a watcher may send at once.
     ///
     /// # Errors
     /// It does not.
     pub(super) fn try_to_write(&self) -> Result<(), StoreError> {
         let path = self.root.join("probe");
-        let written = fs::write(&path, [0; PROBE_BYTES]);
+        let written = fs::write(&path, vec![0; PROBE_BYTES]);
         // One that stays behind is overwritten by the next.
         let _ = fs::remove_file(&path);
         written.map_err(io_error("write", &path))

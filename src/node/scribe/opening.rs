@@ -42,7 +42,7 @@ impl Thread {
         }
     }
 
-    /// While the disk fails nobody is let in; while writing a process fails, only if the disk takes a few bytes again: a watcher that is let
+    /// While the disk fails nobody is let in; while writing a process fails, only if the disk takes a window again: a watcher that is let
     /// in comes back at once when it is sent away, one that is refused takes its time.
     fn let_in(&mut self, id: Id) -> Result<(), StoreError> {
         self.look_at_directory();
