@@ -1,6 +1,7 @@
 //! What stories are told with: a farm of real programs, and ways to wait for what they do.
 
 mod counting;
+mod disk;
 mod farm;
 mod kept;
 mod node;
@@ -15,6 +16,7 @@ mod tmux;
 mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
+pub(crate) use disk::Disk;
 pub(crate) use farm::Farm;
 pub(crate) use kept::{Kept, started_and_taken, until_taken};
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};

@@ -209,6 +209,11 @@ pub enum Happening {
         /// Where, and why.
         why: String,
     },
+    /// The start found that something of the journal is not intact.
+    JournalDamaged {
+        /// What.
+        what: String,
+    },
 }
 
 /// Everything about one process.
@@ -245,6 +250,8 @@ pub struct Detail {
     pub latest_gaps: Vec<Gap>,
     /// Of a process whose watcher is lost the last record in the journal: nobody knows what it wrote behind that.
     pub unknown_after: Option<u64>,
+    /// Why nothing of its journal is acknowledged now, or what of it was not intact at the start.
+    pub journal_trouble: Option<String>,
 }
 
 /// A node, and what it and its machine use.

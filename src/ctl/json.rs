@@ -173,6 +173,7 @@ impl<'a> DetailJson<'a> {
                 "first_seq": detail.journal_first_seq,
                 "last_seq": detail.journal_last_seq,
                 "bytes": detail.journal_bytes,
+                "trouble": detail.journal_trouble,
             }),
             placement_why: &detail.placement.why,
             limits: usage::limits(&detail.spec.limits),
@@ -297,6 +298,7 @@ pub fn happening_text(what: &Happening) -> String {
             format!("took in {bytes} of output ({records} records) kept while no zerovisor was here")
         }
         Happening::SpoolLeft { why } => format!("what a watcher left on disk is left there: {why}"),
+        Happening::JournalDamaged { what } => format!("the journal is not intact: {what}"),
     }
 }
 
@@ -327,6 +329,7 @@ fn happening_fields(what: &Happening) -> Fields {
             fields("took_in", [("bytes", (*bytes).into()), ("records", (*records).into())])
         }
         Happening::SpoolLeft { why } => fields("spool_left", [("why", why.as_str().into())]),
+        Happening::JournalDamaged { what } => fields("journal_damaged", [("what", what.as_str().into())]),
     }
 }
 

@@ -310,6 +310,7 @@ pub(super) mod tests {
             sample: None,
             latest_gaps: vec![],
             unknown_after: None,
+            journal_trouble: None,
         }
     }
 

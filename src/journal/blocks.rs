@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::JournalError;
 use super::index::{self, Point};
-use super::recover;
+use super::scan::scan;
 use super::segment::{Record, SEGMENT_HEADER_BYTES};
 use super::shared::{SegmentInfo, Shared};
 use super::walk::{Item, Walk};
@@ -102,7 +102,7 @@ impl BlocksBack {
         let from = points.last().map_or(first.offset, |p| p.offset);
         let every = self.shared.index_every;
         if info.end - from > every.saturating_mul(2) + (2 << 20) {
-            points = recover::scan(file, info.first_seq, info.salt, from, info.end, every, points)?.points;
+            points = scan(file, info.first_seq, info.salt, from, info.end, every, points)?.points;
         }
         Ok(points)
     }

@@ -18,6 +18,18 @@ pub enum JournalError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The log, or the segment that is being written, was removed by somebody else. Nothing was written.
+    #[error("{} has gone: somebody removed or unmounted it while it was in use", path.display())]
+    Gone {
+        /// Where it stood.
+        path: PathBuf,
+    },
+    /// A sync has failed, and what was written since the last good one is not written again yet.
+    #[error("what {} holds is not known to be on the disk: it has to be written again", dir.display())]
+    Doubtful {
+        /// The directory of the log.
+        dir: PathBuf,
+    },
     /// A newer program wrote this log. Nothing was touched.
     #[error(
         "{} is in journal format {found}, this program knows up to {FORMAT_VERSION}: open it with the newer program",

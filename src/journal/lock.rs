@@ -1,8 +1,8 @@
 //! One zerovisor per data directory.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -42,7 +42,29 @@ fn holder(pid: Option<u32>) -> String {
 /// does not inherit it past exec.
 #[derive(Debug)]
 pub struct DataDirLock {
-    _file: Flock<File>,
+    file: Flock<File>,
+    dir: PathBuf,
+}
+
+impl DataDirLock {
+    /// Whether the file that is locked still stands in its directory: nobody has removed it, or mounted something over it, or unmounted it.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let id = |meta: Metadata| (meta.dev(), meta.ino());
+        let (held, found) = (self.file.metadata().map(id), fs::metadata(self.dir.join("lock")).map(id));
+        matches!((held, found), (Ok(held), Ok(found)) if held == found)
+    }
+
+    /// Whether a journal may be begun again where this one has gone: the directory is missing, or still on the same file system, or
+    /// holds a journal. An empty one on another file system is a mount point whose disk is away.
+    #[must_use]
+    pub fn may_begin_again(&self) -> bool {
+        match (fs::metadata(&self.dir), self.file.metadata()) {
+            (Ok(there), Ok(held)) => there.dev() == held.dev() || self.dir.join("processes").is_dir(),
+            (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => false,
+        }
+    }
 }
 
 /// Creates `dir` (0700) if missing and takes it: an exclusive flock on the file `lock` in it, which
@@ -61,7 +83,7 @@ pub fn lock_data_dir(dir: &Path) -> Result<DataDirLock, LockError> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut file) => {
             sign(&mut file).map_err(|e| fail("write", &path, e))?;
-            Ok(DataDirLock { _file: file })
+            Ok(DataDirLock { file, dir: dir.to_path_buf() })
         }
         Err((file, Errno::EWOULDBLOCK)) => Err(LockError::Held { dir: dir.to_path_buf(), pid: signed_by(&file) }),
         Err((_, errno)) => Err(fail("lock", &path, errno.into())),
@@ -87,7 +109,7 @@ fn signed_by(file: &File) -> Option<u32> {
 
 /// The kernel's name for this boot; empty where /proc does not tell.
 fn boot_id() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     text.map(|t| t.trim().to_owned()).unwrap_or_default()
 }
 

@@ -7,8 +7,7 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use super::index::{IndexWriter, Point};
 use super::reader::LogReader;
 use super::recover::{self, Mode, Recovery};
 use super::segment::{MAX_PAYLOAD_BYTES, Record, SEGMENT_HEADER_BYTES, SegmentHeader, new_salt};
-use super::shared::{SegmentInfo, Shared};
+use super::shared::{Mark, SegmentInfo, Shared};
 use super::sync::SyncWork;
 
 /// How large a log may become, and in which pieces.
@@ -67,7 +66,7 @@ pub struct Retained {
 
 /// The segment being written.
 #[derive(Debug)]
-struct Active {
+pub(super) struct Active {
     file: Arc<File>,
     first_seq: u64,
     salt: u32,
@@ -81,15 +80,15 @@ struct Active {
 /// and well below 1 KiB of heap.
 #[derive(Debug)]
 pub struct SegmentLog {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     segment_bytes: u64,
-    retain_bytes: Option<u64>,
-    retain_age_us: Option<u64>,
-    active: Option<Active>,
+    pub(super) retain_bytes: Option<u64>,
+    pub(super) retain_age_us: Option<u64>,
+    pub(super) active: Option<Active>,
     /// First seq of the oldest segment with bytes no [`SyncWork`] has taken.
-    unsynced_from: Option<u64>,
-    dir_unsynced: bool,
-    parent_unsynced: bool,
+    pub(super) unsynced_from: Option<u64>,
+    pub(super) dir_unsynced: bool,
+    pub(super) parent_unsynced: bool,
 }
 
 impl SegmentLog {
@@ -110,11 +109,12 @@ impl SegmentLog {
             torn: false,
             index: a.index,
         });
+        let on_disk = found.segments.iter().rev().nth(2).map(Mark::end_of);
         let log = Self {
             // What a dead process left may be in the page cache only, also just before a roll.
             unsynced_from: found.segments.iter().rev().nth(1).or(found.segments.last()).map(|s| s.first_seq),
             active,
-            shared: Arc::new(Shared::new(dir.to_path_buf(), index_every, found.segments)),
+            shared: Arc::new(Shared::new(dir.to_path_buf(), index_every, found.segments).synced_to(on_disk)),
             segment_bytes: cfg.segment_bytes,
             retain_bytes: cfg.retain_bytes,
             retain_age_us: cfg.retain_age_us,
@@ -205,56 +205,8 @@ impl SegmentLog {
             dir,
             parent,
             last_seq: self.last().map_or(0, |(seq, _)| seq),
-        })
-    }
-
-    /// Removes the oldest segments while the log is above its size, or they are past its age; the
-    /// newest one stays whatever its age. `now_us` is the wall clock, µs since 1970.
-    pub fn retain(&mut self, now_us: u64) -> Retained {
-        let mut done = Retained::default();
-        while let Some(oldest) = self.expired(now_us) {
-            match self.remove(oldest) {
-                Ok(dropped) => done.dropped.push(dropped),
-                Err(error) => {
-                    done.failed = Some(error);
-                    break;
-                }
-            }
-        }
-        done
-    }
-
-    /// Removes the oldest segment whatever its size and age, for a limit over several logs. None if there is only the
-    /// newest, which stays.
-    ///
-    /// # Errors
-    /// It cannot be removed; it stays listed.
-    pub fn drop_oldest(&mut self) -> Result<Option<Dropped>, JournalError> {
-        let oldest = {
-            let segments = self.shared.segments();
-            segments.first().copied().filter(|_| segments.len() > 1)
-        };
-        oldest.map(|oldest| self.remove(oldest)).transpose()
-    }
-
-    fn remove(&mut self, oldest: SegmentInfo) -> Result<Dropped, JournalError> {
-        // Readers hear of it first: one that finds the file missing must find it unlisted.
-        self.shared.segments().remove(0);
-        let path = self.shared.segment_path(oldest.first_seq);
-        if let Err(e) = std::fs::remove_file(&path)
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            self.shared.segments().insert(0, oldest);
-            return Err(JournalError::io("remove", &path, e));
-        }
-        // One that stays behind is removed by the next open.
-        let _ = std::fs::remove_file(self.shared.index_path(oldest.first_seq));
-        Ok(Dropped {
-            first_seq: oldest.first_seq,
-            last_seq: oldest.last_seq,
-            bytes: oldest.end,
-            first_at_us: oldest.first_at_us,
-            last_at_us: oldest.last_at_us,
+            mark: self.shared.newest().as_ref().map(Mark::end_of),
+            epoch: self.shared.disk().epoch,
         })
     }
 
@@ -262,6 +214,11 @@ impl SegmentLog {
     #[must_use]
     pub fn is_read(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
+    }
+
+    /// Lets go of a log whose directory has gone: its readers get [`JournalError::Gone`] from now on.
+    pub fn abandon(self) {
+        self.shared.abandon();
     }
 
     /// A reader at the first record, for any thread.
@@ -317,6 +274,13 @@ impl SegmentLog {
             last_point: active.index.last_offset(),
             index_every: self.shared.index_every,
         };
+        let path = || self.shared.segment_path(active.first_seq);
+        // Only the newest segment is written, and nobody here removes that: 0.3 µs that keep us from acknowledging what
+        // somebody else's rm took away.
+        let meta = active.file.metadata().map_err(|e| JournalError::io("stat", &path(), e))?;
+        if meta.nlink() == 0 {
+            return Err(JournalError::Gone { path: path() });
+        }
         let group = Group::gather(rest, &place);
         if let Err(e) = group.write(&active.file, active.end) {
             let error = JournalError::io("append to", &self.shared.segment_path(active.first_seq), e);
@@ -418,15 +382,5 @@ impl SegmentLog {
         let path = self.shared.index_path(active.first_seq);
         // Without a seal the next open reads the segment and writes one.
         let _ = active.index.flush(&path, active.first_seq, active.salt, Some(seal));
-    }
-
-    /// The oldest segment, if it is to go.
-    fn expired(&self, now_us: u64) -> Option<SegmentInfo> {
-        let segments = self.shared.segments();
-        let oldest = *segments.first().filter(|_| segments.len() > 1)?;
-        let bytes: u64 = segments.iter().map(|s| s.end).sum();
-        let too_large = self.retain_bytes.is_some_and(|max| bytes > max);
-        let too_old = self.retain_age_us.is_some_and(|max| oldest.last_at_us.saturating_add(max) < now_us);
-        (too_large || too_old).then_some(oldest)
     }
 }

@@ -18,8 +18,9 @@
 //! | `index` | the sidecar that spares reading from the start |
 //! | `shared` | what the writer publishes to its readers |
 //! | `group` | lays a batch out for few writev calls without copying large payloads |
-//! | `log` | the writer; `sync` is its part that another thread does |
-//! | `recover` | what is found on opening, and what is cut or rebuilt |
+//! | `log` | the writer; `sync` is its part that another thread does, `retain` drops old segments |
+//! | `mend` | what is done once a sync has failed |
+//! | `recover` | what is found on opening, and what is cut or rebuilt; `scan` reads what no index vouches for |
 //! | `reader` | the forward cursor; `blocks` goes backwards from the end |
 //! | `lock` | one zerovisor per data directory |
 //!
@@ -31,8 +32,11 @@ mod group;
 mod index;
 mod lock;
 mod log;
+mod mend;
 mod reader;
 mod recover;
+mod retain;
+mod scan;
 mod segment;
 mod shared;
 mod sync;
@@ -44,7 +48,8 @@ pub use blocks::{Block, BlocksBack};
 pub use error::{Damage, JournalError};
 pub use lock::{DataDirLock, LockError, lock_data_dir};
 pub use log::{Dropped, LogConfig, Retained, SegmentLog};
+pub use mend::Mended;
 pub use reader::LogReader;
-pub use recover::{Recovery, Torn};
+pub use recover::{Recovery, Torn, refuse_newer};
 pub use segment::{MAX_PAYLOAD_BYTES, Record, RecordMeta};
 pub use sync::SyncWork;

@@ -129,6 +129,9 @@ impl LogReader {
     /// [`JournalError::Expired`] and [`JournalError::Damaged`], each said once: the next call goes
     /// on behind. I/O errors: the next call tries again.
     pub fn next_batch(&mut self, max_bytes: usize) -> Result<Vec<Record>, JournalError> {
+        if self.shared.is_abandoned() {
+            return Err(JournalError::Gone { path: self.shared.dir.clone() });
+        }
         loop {
             let Some(open) = self.ensure_open()? else {
                 return Ok(Vec::new());
@@ -229,6 +232,13 @@ impl LogReader {
                     continue;
                 }
                 Item::Damage { start, end } => (start, end),
+                // Shortened by its writer, which writes those records again: see mend.rs.
+                Item::End if walk.pos() < end && self.shared.end_of(open.first_seq) < end => {
+                    if records.is_empty() {
+                        self.open = None;
+                    }
+                    return Ok(records);
+                }
                 // The file is shorter than what was committed to it: someone has cut it.
                 Item::End if walk.pos() < end => (walk.pos(), end),
                 Item::End => return Ok(records),

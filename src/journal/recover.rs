@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Damage, JournalError};
 use super::index::{self, Index, IndexWriter, Point};
+use super::scan::{Scan, scan};
 use super::segment::{HeaderFound, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::shared::{SegmentInfo, Shared};
-use super::walk::{Item, Walk, read_full};
+use super::walk::read_full;
 
 /// What opening a log found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,10 +88,26 @@ struct Head {
     header: Option<SegmentHeader>,
 }
 
+/// Makes sure that the newest segment in `dir`, if there is any, is of a format this program knows. Nothing is touched.
+///
+/// # Errors
+/// I/O errors; [`JournalError::NewerFormat`].
+pub fn refuse_newer(dir: &Path) -> Result<(), JournalError> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    let shared = Shared::new(dir.to_path_buf(), 0, Vec::new());
+    let survey = Survey { shared, mode: Mode::ReadOnly, segments: Vec::new(), recovery: Recovery::default() };
+    match list(dir)?.segments.last() {
+        Some(newest) => survey.head(*newest).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Reads the log in `dir`; in [`Mode::Repair`] also makes it ready to be written.
 pub(super) fn recover(dir: &Path, index_every: u64, mode: Mode) -> Result<Found, JournalError> {
     let shared = Shared::new(dir.to_path_buf(), index_every, Vec::new());
-    let (names, indexes) = list(dir)?;
+    let Listed { segments: names, indexes, copies } = list(dir)?;
     let mut survey = Survey { shared, mode, segments: Vec::new(), recovery: Recovery::default() };
     // All heads before anything is changed: a newer program's log is left alone as a whole.
     let mut heads = Vec::with_capacity(names.len());
@@ -110,6 +127,8 @@ pub(super) fn recover(dir: &Path, index_every: u64, mode: Mode) -> Result<Found,
         for orphan in indexes.iter().filter(|i| names.binary_search(i).is_err()) {
             let _ = std::fs::remove_file(survey.shared.index_path(*orphan));
         }
+        // Their originals are still in place: kept, they only take room.
+        copies.iter().for_each(|copy| drop(std::fs::remove_file(copy)));
     }
     let Survey { segments, mut recovery, .. } = survey;
     recovery.last = segments.last().map(|s| (s.last_seq, s.last_at_us));
@@ -118,10 +137,19 @@ pub(super) fn recover(dir: &Path, index_every: u64, mode: Mode) -> Result<Found,
     Ok(Found { segments, active, recovery })
 }
 
-/// First seqs of the segments and of the indexes in `dir`, sorted.
-fn list(dir: &Path) -> Result<(Vec<u64>, Vec<u64>), JournalError> {
+/// The files of a log.
+struct Listed {
+    /// First seqs of its segments, sorted.
+    segments: Vec<u64>,
+    /// First seqs of the segments that its indexes are of.
+    indexes: Vec<u64>,
+    /// Copies of a mend that did not come to its end.
+    copies: Vec<PathBuf>,
+}
+
+fn list(dir: &Path) -> Result<Listed, JournalError> {
     let fail = |e| JournalError::io("list", dir, e);
-    let (mut segments, mut indexes) = (Vec::new(), Vec::new());
+    let (mut segments, mut indexes, mut copies) = (Vec::new(), Vec::new(), Vec::new());
     for entry in std::fs::read_dir(dir).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
         let Some((stem, kind)) = name.to_str().and_then(|n| n.split_once('.')) else {
@@ -136,11 +164,12 @@ fn list(dir: &Path) -> Result<(Vec<u64>, Vec<u64>), JournalError> {
         match kind {
             "seg" => segments.push(seq),
             "idx" => indexes.push(seq),
+            "mend" => copies.push(dir.join(format!("{seq:020}.mend"))),
             _ => {}
         }
     }
     segments.sort_unstable();
-    Ok((segments, indexes))
+    Ok(Listed { segments, indexes, copies })
 }
 
 struct Survey {
@@ -318,72 +347,4 @@ fn info_of(head: &Head, header: &SegmentHeader, last_seq: u64, last_at_us: u64, 
 
 fn head_damage(head: &Head, next_seq: Option<u64>) -> Damage {
     Damage { segment: head.first_seq, start: 0, end: SEGMENT_HEADER_BYTES.min(head.len), after_seq: None, next_seq }
-}
-
-/// What reading a stretch of a segment found.
-pub(super) struct Scan {
-    /// Index points, those given and those found.
-    pub(super) points: Vec<Point>,
-    /// The first record, if it stands exactly where the scan began.
-    first_seq: Option<u64>,
-    first_at_us: Option<u64>,
-    last: Option<(u64, u64)>,
-    /// File offset behind the last good record.
-    good_end: u64,
-    damaged: Vec<Damage>,
-    /// What stands between the last good record and the limit.
-    tail: Option<Damage>,
-}
-
-/// Reads records in `from..limit`, adding to `points` one each `every` bytes.
-pub(super) fn scan(
-    file: &File,
-    segment: u64,
-    salt: u32,
-    from: u64,
-    limit: u64,
-    every: u64,
-    points: Vec<Point>,
-) -> io::Result<Scan> {
-    let mut walk = Walk::new(file, salt, from, limit);
-    let mut scan = Scan {
-        points,
-        first_seq: None,
-        first_at_us: None,
-        last: None,
-        good_end: from,
-        damaged: Vec::new(),
-        tail: None,
-    };
-    loop {
-        match walk.next()? {
-            Item::Record(record, at) => scan.good(record.meta.seq, record.meta.at_us, at, from, every, walk.pos()),
-            Item::Damage { start, end } => scan.bad(segment, start, end),
-            Item::End => return Ok(scan),
-        }
-    }
-}
-
-impl Scan {
-    fn good(&mut self, seq: u64, at_us: u64, at: u64, from: u64, every: u64, end: u64) {
-        if at == from {
-            self.first_seq = Some(seq);
-        }
-        self.first_at_us.get_or_insert(at_us);
-        if let Some(tail) = self.tail.take() {
-            self.damaged.push(Damage { next_seq: Some(seq), ..tail });
-        }
-        let last_point = self.points.last().map_or(SEGMENT_HEADER_BYTES, |p| p.offset);
-        if at >= last_point + every {
-            self.points.push(Point { seq, at_us, offset: at });
-        }
-        self.last = Some((seq, at_us));
-        self.good_end = end;
-    }
-
-    fn bad(&mut self, segment: u64, start: u64, end: u64) {
-        let after_seq = self.last.map(|(seq, _)| seq);
-        let begun = self.tail.map_or(start, |tail| tail.start);
-        self.tail = Some(Damage { segment, start: begun, end, after_seq, next_seq: None });
-    }
 }

@@ -3,6 +3,7 @@
 //! One small mutex, held for copying some words and never over a system call.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One segment as far as it is committed.
@@ -17,6 +18,35 @@ pub(super) struct SegmentInfo {
     /// Bytes of the file that hold whole records; readers never look beyond.
     pub(super) end: u64,
     pub(super) salt: u32,
+}
+
+/// A place behind a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// First seq of the segment it is in.
+    pub(super) segment: u64,
+    /// File offset.
+    pub(super) end: u64,
+    /// The record before it.
+    pub(super) last_seq: u64,
+    pub(super) last_at_us: u64,
+}
+
+impl Mark {
+    pub(super) fn end_of(info: &SegmentInfo) -> Self {
+        Self { segment: info.first_seq, end: info.end, last_seq: info.last_seq, last_at_us: info.last_at_us }
+    }
+}
+
+/// What is known of the disk: told by whoever syncs, read by the writer.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    /// Up to here it has everything.
+    pub(super) synced: Option<Mark>,
+    /// A sync has failed: the kernel may have dropped what it could not write, and no later success says otherwise (fsync(2)).
+    pub(super) doubt: bool,
+    /// Counts the times that what was in doubt has been written again; work of an earlier time speaks of files that are gone.
+    pub(super) epoch: u64,
 }
 
 /// A reader's view of the segment it stands in.
@@ -34,11 +64,31 @@ pub(super) struct Shared {
     /// Bytes between index points.
     pub(super) index_every: u64,
     segments: Mutex<Vec<SegmentInfo>>,
+    disk: Mutex<Disk>,
+    /// Its files are gone and nothing will ever be added: readers are told instead of waiting.
+    abandoned: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(dir: PathBuf, index_every: u64, segments: Vec<SegmentInfo>) -> Self {
-        Self { dir, index_every, segments: Mutex::new(segments) }
+        Self {
+            dir,
+            index_every,
+            segments: Mutex::new(segments),
+            disk: Mutex::default(),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, of which everything before `mark` counts as being on the disk.
+    pub(super) fn synced_to(mut self, mark: Option<Mark>) -> Self {
+        self.disk.get_mut().unwrap_or_else(PoisonError::into_inner).synced = mark;
+        self
+    }
+
+    /// What is known of the disk. Every change is one assignment or two that do not fail.
+    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The list, oldest first. Every change is one whole assignment, so a poisoned lock is sound.
@@ -70,6 +120,19 @@ impl Shared {
             here: segments.get(at).filter(|s| s.first_seq == first_seq).copied(),
             has_next: segments.last().is_some_and(|s| s.first_seq > first_seq),
         }
+    }
+
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// How far the segment named `first_seq` is committed; one that is not listed counts as whole.
+    pub(super) fn end_of(&self, first_seq: u64) -> u64 {
+        self.standing(first_seq).here.map_or(u64::MAX, |here| here.end)
     }
 
     pub(super) fn segment_path(&self, first_seq: u64) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::JournalError;
-use super::shared::Shared;
+use super::shared::{Mark, Shared};
 
 /// What has been written since the last [`dirty`](super::SegmentLog::dirty): hand it to a thread
 /// that may wait for the disk. Dropped without [`sync`](Self::sync), its promise is lost.
@@ -21,6 +21,9 @@ pub struct SyncWork {
     pub(super) dir: bool,
     pub(super) parent: bool,
     pub(super) last_seq: u64,
+    /// The end of the log when this was taken.
+    pub(super) mark: Option<Mark>,
+    pub(super) epoch: u64,
 }
 
 impl SyncWork {
@@ -39,6 +42,11 @@ impl SyncWork {
 
     /// Takes on what `newer`, of the same log and taken later, is about: one wait for the disk then serves both.
     pub fn absorb(&mut self, newer: Self) {
+        if self.epoch != newer.epoch {
+            // Everything in doubt was written again in between, and the newer work is about all of that.
+            *self = newer;
+            return;
+        }
         if self.active.is_some() && newer.active.is_some() && self.active_seq != newer.active_seq {
             // Sealed in between: from now on by name, like the others.
             self.sealed.push(self.active_seq);
@@ -52,14 +60,33 @@ impl SyncWork {
         self.dir |= newer.dir;
         self.parent |= newer.parent;
         self.last_seq = self.last_seq.max(newer.last_seq);
+        self.mark = newer.mark;
     }
 
     /// Waits for the disk: fdatasync of each file, fsync of the directory if a file is new in it.
     ///
     /// # Errors
-    /// The first that fails. What the kernel could not write may be gone from its cache too:
-    /// records since the last successful sync are then in doubt, and trying again proves nothing.
+    /// The first that fails, and from then on [`JournalError::Doubtful`] until [`SegmentLog::mend`](super::SegmentLog::mend) has written
+    /// again what is in doubt: what the kernel could not write may be gone from its cache too, and trying again proves nothing.
     pub fn sync(&self) -> Result<(), JournalError> {
+        {
+            let disk = self.shared.disk();
+            if disk.doubt || disk.epoch != self.epoch {
+                return Err(JournalError::Doubtful { dir: self.shared.dir.clone() });
+            }
+        }
+        let done = self.wait();
+        let mut disk = self.shared.disk();
+        if disk.epoch == self.epoch {
+            match &done {
+                Ok(()) => disk.synced = self.mark.or(disk.synced),
+                Err(_) => disk.doubt = true,
+            }
+        }
+        done
+    }
+
+    fn wait(&self) -> Result<(), JournalError> {
         for &first_seq in &self.sealed {
             let path = self.shared.segment_path(first_seq);
             match File::open(&path).and_then(|file| file.sync_data()) {

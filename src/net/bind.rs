@@ -72,6 +72,32 @@ pub(crate) struct SocketFile {
     inode: (u64, u64),
 }
 
+/// What stands where a socket file was bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Our own.
+    Ours,
+    /// Nothing: somebody has removed it.
+    Nothing,
+    /// Something else.
+    Another,
+}
+
+impl SocketFile {
+    /// What stands there now. What cannot be looked at counts as ours.
+    pub(crate) fn standing(&self) -> Standing {
+        match fs::symlink_metadata(&self.path) {
+            Ok(meta) if (meta.dev(), meta.ino()) != self.inode => Standing::Another,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Nothing,
+            Ok(_) | Err(_) => Standing::Ours,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode) {

@@ -12,10 +12,10 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use super::bind::BindError;
-use super::bind::{SocketFile, bind_ipc, bind_tcp};
+use super::bind::{SocketFile, Standing, bind_ipc, bind_tcp};
 use super::endpoint::Endpoint;
 use super::link::{EstablishError, Link, establish};
 pub use super::seats::{CONNECTIONS_MAX, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, Limits, PER_ADDRESS_MAX, PER_UID_MAX};
@@ -25,6 +25,9 @@ use super::zmtp::SocketKind;
 
 /// Pause after accept failed: mostly for want of descriptors, which only time brings back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether somebody has removed the socket file.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who may come in, and how many.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +80,11 @@ pub struct Acceptor {
     handshakes: JoinSet<Result<Link, Failure>>,
     oldest_first: VecDeque<AbortHandle>,
     turned_away: TurnedAway,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+    /// When it is looked next whether the socket file is still there.
+    look_at: Option<Instant>,
+    /// The last look found what people have been told of.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -113,7 +120,9 @@ impl Acceptor {
             handshakes: JoinSet::new(),
             oldest_first: VecDeque::new(),
             turned_away: TurnedAway::default(),
-            _file: file,
+            file,
+            look_at: None,
+            told: false,
         })
     }
 
@@ -144,11 +153,14 @@ impl Acceptor {
     pub async fn accept(&mut self) -> io::Result<Link> {
         self.attach()?;
         loop {
+            let look_at = *self.look_at.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
             let event = tokio::select! {
+                () = sleep_until(look_at), if self.file.is_some() => Event::Look,
                 Some(done) = self.handshakes.join_next() => Event::Done(done.ok()),
                 accepted = accept_one(self.listener.as_ref()) => Event::Accepted(accepted),
             };
             match event {
+                Event::Look => self.look(),
                 Event::Done(Some(Ok(link))) => return Ok(link),
                 Event::Done(Some(Err(failure))) => self.count(&failure),
                 // Aborted to make room, counted then.
@@ -161,6 +173,40 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Binds a socket file that somebody has removed again: whoever holds the data directory may. One that somebody has put in its place is
+    /// theirs.
+    fn look(&mut self) {
+        self.look_at = None;
+        let Some(file) = &self.file else { return };
+        let endpoint = &self.endpoint;
+        match file.standing() {
+            Standing::Ours => self.told = false,
+            Standing::Nothing => match self.bind_again() {
+                Ok(()) => tracing::warn!(endpoint = %self.endpoint, "its socket file was removed: it is bound again"),
+                Err(error) if !self.told => {
+                    self.told = true;
+                    tracing::error!(%error, "its socket file was removed, and it cannot be bound again yet");
+                }
+                Err(_) => {}
+            },
+            Standing::Another if !self.told => {
+                self.told = true;
+                tracing::error!(%endpoint, "something else stands where its socket file was: nobody new can reach it there");
+            }
+            Standing::Another => {}
+        }
+    }
+
+    fn bind_again(&mut self) -> Result<(), BindError> {
+        let Some(path) = self.file.as_ref().map(|file| file.path().to_path_buf()) else { return Ok(()) };
+        let (listener, file) = bind_ipc(&path, !self.admission.allow_uids.is_empty())?;
+        let failed = |source| BindError::Failed { endpoint: self.endpoint.clone(), source };
+        self.listener = Some(Listener::Ipc(UnixListener::from_std(listener).map_err(failed)?));
+        // The old one goes after the new one is there, so that their inodes differ.
+        self.file = Some(file);
+        Ok(())
     }
 
     /// Hands the listener to the runtime, once.
@@ -246,6 +292,7 @@ impl Acceptor {
 }
 
 enum Event {
+    Look,
     Done(Option<Result<Link, Failure>>),
     Accepted(io::Result<Wire>),
 }

@@ -1,6 +1,8 @@
-//! Facts that a killed zerovisor journaled and had not yet told as events: found at the start, so that events miss none.
+//! What the start finds: facts that a killed zerovisor journaled and had not yet told as events, so that events miss none, and what of the
+//! journal is not intact.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
@@ -9,7 +11,7 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Happening};
 
 use super::store::{Meta, Store, StoreError, is_passable, loaded, loaded_event};
-use crate::journal::{LogReader, SegmentLog};
+use crate::journal::{LogReader, Recovery, SegmentLog};
 
 /// Bytes one read takes at most.
 const READ_BYTES: usize = 256 << 10;
@@ -25,27 +27,87 @@ pub(crate) struct Untold {
     pub(crate) what: Happening,
 }
 
-/// The facts of all processes that lie behind their last event, by time.
+/// Something that is not intact.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    /// Of which process; none: the events of the node.
+    pub(crate) about: Option<(Id, ProcessName)>,
+    /// What it is.
+    pub(crate) what: String,
+}
+
+/// All that was found.
+#[derive(Debug, Default)]
+pub(crate) struct Caught {
+    /// Facts of all processes that lie behind their last event, by time.
+    pub(crate) untold: Vec<Untold>,
+    /// What is to be said.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Looks through the data directory. What is wrong with one process keeps no other from being served.
 ///
 /// # Errors
-/// A log cannot be read.
-pub(crate) fn untold(store: &Store, events: &SegmentLog) -> Result<Vec<Untold>, StoreError> {
+/// The directory itself, or the events, cannot be read.
+pub(crate) fn catch_up(store: &Store, events: &SegmentLog, found: &Recovery) -> Result<Caught, StoreError> {
+    let mut caught = Caught::default();
+    caught.find(None, "its events: ", found);
     let mut open = HashMap::new();
-    for meta in store.processes()?.into_iter().flatten() {
-        let (facts, _) = LogReader::open(&store.facts_dir(meta.id))?;
-        let (log, _) = LogReader::open(&store.log_dir(meta.id))?;
-        let end = log.last().map_or(0, |(seq, _)| seq);
-        if let Some((last, at_us)) = facts.last() {
-            open.insert(meta.id, Candidate { meta, facts, end, last: last.min(end), at_us, told: 0 });
+    for meta in store.processes()? {
+        let about = (meta.id, meta.name.clone());
+        if let Some(error) = store.meta_error(meta.id) {
+            let what = format!("{error}; it is served under the name {}", meta.name);
+            caught.findings.push(Finding { about: Some(about.clone()), what });
+        }
+        match caught.candidate(store, meta) {
+            Ok(Some(candidate)) => drop(open.insert(about.0, candidate)),
+            Ok(None) => {}
+            Err(error) => caught.findings.push(Finding { about: Some(about), what: error.to_string() }),
         }
     }
     find_told(events, &mut open)?;
-    let mut untold = Vec::new();
     for candidate in open.into_values() {
-        candidate.collect(&mut untold)?;
+        let about = (candidate.meta.id, candidate.meta.name.clone());
+        if let Err(error) = candidate.collect(&mut caught.untold) {
+            caught.findings.push(Finding { about: Some(about), what: error.to_string() });
+        }
     }
-    untold.sort_by_key(|fact| fact.at);
-    Ok(untold)
+    caught.untold.sort_by_key(|fact| fact.at);
+    Ok(caught)
+}
+
+impl Caught {
+    fn candidate(&mut self, store: &Store, meta: Meta) -> Result<Option<Candidate>, StoreError> {
+        let about = (meta.id, meta.name.clone());
+        let mut read = |dir: &Path, what: &str| -> Result<Option<LogReader>, StoreError> {
+            if !dir.is_dir() {
+                let what = format!("{what}{} is missing", dir.display());
+                self.findings.push(Finding { about: Some(about.clone()), what });
+                return Ok(None);
+            }
+            let (reader, found) = LogReader::open(dir)?;
+            self.find(Some(&about), what, &found);
+            Ok(Some(reader))
+        };
+        let log = read(&store.log_dir(meta.id), "its output: ")?;
+        let facts = read(&store.facts_dir(meta.id), "its facts: ")?;
+        let end = log.and_then(|log| log.last()).map_or(0, |(seq, _)| seq);
+        let Some(facts) = facts else { return Ok(None) };
+        let Some((last, at_us)) = facts.last() else {
+            if end > 0 {
+                let what = "its facts are missing: all of its output is read for them".to_owned();
+                self.findings.push(Finding { about: Some(about), what });
+            }
+            return Ok(None);
+        };
+        Ok(Some(Candidate { meta, facts, end, last: last.min(end), at_us, told: 0 }))
+    }
+
+    fn find(&mut self, about: Option<&(Id, ProcessName)>, of: &str, found: &Recovery) {
+        let torn = found.torn.map(|torn| format!("{of}the last {} bytes were never completely written", torn.bytes));
+        let damaged = found.damaged.iter().map(|damage| format!("{of}damaged: {damage}"));
+        self.findings.extend(torn.into_iter().chain(damaged).map(|what| Finding { about: about.cloned(), what }));
+    }
 }
 
 struct Candidate {

@@ -60,7 +60,7 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE")]
     pub retain_total: Option<Bytes>,
 
-    /// Keep nothing that is older than this [default: no limit]
+    /// Keep nothing that is older than this; an ended process is forgotten with the last of it [default: no limit]
     #[arg(long, value_name = "SPAN")]
     pub retain_age: Option<Span>,
 }

@@ -91,6 +91,7 @@ enum Message {
     Totals { reply: oneshot::Sender<Totals> },
     Known { id: Id, reply: oneshot::Sender<Option<Box<Known>>> },
     Remove { id: Id, force: bool, reply: oneshot::Sender<Outcome> },
+    Unstored,
 }
 
 /// The handle of the hub.
@@ -195,6 +196,17 @@ impl Hub {
         self.ask(|reply| Message::Known { id, reply }).await.flatten()
     }
 
+    /// The data directory is a new one: what was declared is not in it.
+    pub(super) fn unstored(&self) {
+        self.tell(Message::Unstored);
+    }
+
+    /// Retention has come to the last of a process that is not written: forgets it, unless it is live.
+    pub(super) fn expired(&self, id: Id) {
+        // Nobody waits for the answer.
+        self.tell(Message::Remove { id, force: false, reply: oneshot::channel().0 });
+    }
+
     /// Forgets a process whose watcher is gone, and removes its journal.
     pub(super) async fn remove(&self, id: Id, force: bool) -> Outcome {
         let ending = || Outcome::Denied("the zerovisor is ending".into());
@@ -222,13 +234,9 @@ impl HubTask {
     pub(super) fn new(inbox: HubInbox, node: NodeName, store: Store, scribe: Scribe, host: Host) -> HubTask {
         let mut registry = Registry::new(node.clone());
         for meta in store.processes().unwrap_or_default() {
-            let restored = meta.and_then(|meta| store.read_story(meta.id).map(|story| (meta, story)));
-            match restored {
-                Ok((meta, story)) => registry.restore(meta, story, Instant::now()),
-                Err(error) => {
-                    tracing::error!(%error, "a process in the data directory cannot be read and is not shown");
-                }
-            }
+            // What cannot be read was said by the scribe; the rest is served.
+            let story = store.read_story(meta.id).unwrap_or_default();
+            registry.restore(meta, story, Instant::now());
         }
         let (removed, ids) = Removed::load(store.root());
         registry.restore_removed(ids);
@@ -292,6 +300,7 @@ impl HubTask {
                 let _ = reply.send(self.known(id).map(Box::new));
             }
             Message::Remove { id, force, reply } => self.remove(id, force, reply),
+            Message::Unstored => self.registry.unstored(),
         }
     }
 

@@ -10,6 +10,7 @@ use zerovisor_core::wire::{self, Answer, Failure, LOG_HEADS_MAX, LogsAsk, Runs, 
 use super::client::{Answers, Stop};
 use super::gaps::{self, Expired};
 use super::hub::Target;
+use super::runs;
 use super::scribe::{Which, Written};
 use super::session::Node;
 use super::store::loaded;
@@ -37,8 +38,13 @@ pub(super) async fn answer(node: &Node, ask: LogsAsk, answers: &Answers) -> Resu
         let reader = node.scribe.reader(Which::Log(target.id)).await.ok_or(Stop::Gone)?;
         let reader = reader.map_err(|error| Failure::Other(error.to_string()))?;
         let run = wanted_run(node, &target, ask.runs).await?;
+        let first_seq = match run {
+            Some(run) => runs::first_seq(node, target.id, run).await?,
+            None => 1,
+        };
         let (filter, answers) = (Filter::new(&ask, run), answers.clone());
-        let mut stream = Stream { index, filter, read_to: target.created_at, target, answers, expired: None };
+        let read_to = target.created_at;
+        let mut stream = Stream { index, filter, read_to, target, answers, expired: None, first_seq };
         if ask.follow {
             let ask = ask.clone();
             followed.spawn(async move { stream.send_all(reader, &ask).await });
@@ -128,6 +134,8 @@ struct Stream {
     read_to: Timestamp,
     /// What retention removed of what is wanted, to be said before the next record.
     expired: Option<Expired>,
+    /// The first record that can be wanted.
+    first_seq: u64,
 }
 
 impl Stream {
@@ -159,8 +167,8 @@ impl Stream {
 
     /// Puts the cursor where the answer begins; returns how many bytes of the first wanted record to leave out.
     async fn place(&mut self, mut reader: LogReader, ask: &LogsAsk) -> Result<(LogReader, Cut), Stop> {
-        // From the very first record ever, and not the first that is kept: what retention removed in between is said.
-        reader.seek_seq(1);
+        // From the very first record ever, or of the run, and not the first that is kept: what retention removed in between is said.
+        reader.seek_seq(self.first_seq);
         if let Some(after) = ask.after_seq {
             reader.seek_seq(after.saturating_add(1));
             return Ok((reader, None));

@@ -29,6 +29,7 @@ mod machine;
 mod registry;
 mod removed;
 mod retention;
+mod runs;
 mod samples;
 mod scribe;
 mod session;
@@ -141,7 +142,6 @@ struct Parts {
     hub: Mutex<Option<HubTask>>,
     text: TextLog,
     threads: Vec<JoinHandle<()>>,
-    _lock: DataDirLock,
 }
 
 impl Parts {
@@ -152,6 +152,7 @@ impl Parts {
             age: cli.retain_age.map(|span| span.0),
         };
         let store = Store::open(&cli.data, retention.log_config())?;
+        store.refuse_newer()?;
         store.sweep();
         let name = cli.name.clone().unwrap_or_else(host_name);
         let (text, text_thread) = start_text(cli, &store)?;
@@ -165,14 +166,14 @@ impl Parts {
             sync: cli.sync,
             retention,
         };
-        let (scribe, scribe_thread) = scribe::start(tools)?;
+        let (scribe, scribe_thread) = scribe::start(tools, lock)?;
         let task = hub_task(inbox, &name, &store, &scribe);
         let (pool, machine) = (Arc::new(Mutex::new(Pool::default())), Arc::new(Machine::default()));
         let (started_at, began) = (Timestamp(now_us()), Instant::now());
         let viewers = Numbers::since(started_at);
         let node = Node { name, hub, scribe, pool, viewers, machine, started_at, began };
         let threads = std::iter::once(scribe_thread).chain(text_thread).collect();
-        Ok(Parts { node, hub: Mutex::new(Some(task)), text, threads, _lock: lock })
+        Ok(Parts { node, hub: Mutex::new(Some(task)), text, threads })
     }
 
     /// Without its only writer a zerovisor would take records and acknowledge none, for ever: better it ends and is started again.
@@ -220,7 +221,7 @@ fn render_the_rest(text: &TextLog, store: &Store) {
     if !text.continues() {
         return;
     }
-    for meta in store.processes().unwrap_or_default().into_iter().flatten() {
+    for meta in store.processes().unwrap_or_default() {
         let Ok((reader, _)) = LogReader::open(&store.log_dir(meta.id)) else { continue };
         let last = reader.last().map_or(0, |(seq, _)| seq);
         if text.rendered_before(meta.id).is_none_or(|rendered| rendered < last) {

@@ -227,7 +227,7 @@ impl Registry {
         if self.removed.contains(&hello.id) {
             return Err(Refusal::Removed);
         }
-        let known = self.entries.get(&hello.id);
+        let known = self.entries.get(&hello.id).filter(|entry| !entry.meta.is_unknown());
         if known.is_some_and(|entry| entry.meta.secret != hello.secret) {
             return Err(Refusal::NotYours(hello.id));
         }
@@ -299,6 +299,11 @@ impl Registry {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.stored = true;
         }
+    }
+
+    /// What was declared is in no data directory.
+    pub(super) fn unstored(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.stored = false);
     }
 
     /// A fact of a point in time was journaled, perhaps long after it: as of `now`, which is `wall` for people.

@@ -1,5 +1,6 @@
 //! Retention: how much is kept, of each process and of all together.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
@@ -43,76 +44,131 @@ impl Retention {
     }
 }
 
-/// How often the journals of ended processes are looked at: they do not grow, so only age and the others' growth concern them.
+/// How often the journals of ended processes are looked at: they do not grow, so only age and what was done to them by hand concerns them.
 const CLOSED_EVERY: Duration = Duration::from_secs(600);
+
+/// The log of a process that nobody writes.
+#[derive(Debug)]
+struct Closed {
+    id: Id,
+    /// When each of its segments was written last, in µs since 1970, and its bytes; oldest first.
+    segments: VecDeque<(u64, u64)>,
+}
 
 /// Looks after retention each time it is called.
 pub(super) struct Sweep {
     retention: Retention,
     closed_due: Option<Instant>,
-    closed_bytes: u64,
+    closed: Vec<Closed>,
+    /// What all together took at the last look, and what has been written since.
+    kept_bytes: u64,
+    /// The last look found nothing more to drop.
+    is_stuck: bool,
 }
 
 impl Sweep {
     /// With these limits.
     pub(super) fn new(retention: Retention) -> Sweep {
-        Sweep { retention, closed_due: None, closed_bytes: 0 }
+        Sweep { retention, closed_due: None, closed: Vec::new(), kept_bytes: 0, is_stuck: false }
     }
 
-    /// Each process by size and age, then all together: the largest gives way first, segment by segment.
-    pub(crate) fn run(&mut self, store: &Store, mut open: Vec<(Id, &mut SegmentLog)>, now: Instant, now_us: u64) {
+    /// So much was written; true if all together may now be above the total.
+    pub(super) fn grown(&mut self, bytes: u64) -> bool {
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
+        self.kept_bytes > self.retention.total && !self.is_stuck
+    }
+
+    /// Nobody writes this process any more.
+    pub(super) fn closed(&mut self, store: &Store, id: Id) {
+        self.reopened(id);
+        self.closed.extend(look(store, id));
+    }
+
+    /// Somebody writes it again, or it was removed.
+    pub(super) fn reopened(&mut self, id: Id) {
+        self.closed.retain(|closed| closed.id != id);
+    }
+
+    /// Each process by size and age, then all together: the oldest goes first, segment by segment. Returns the processes nobody writes of
+    /// which nothing is to stay: they are to be forgotten.
+    pub(crate) fn run(
+        &mut self,
+        store: &Store,
+        mut open: Vec<(Id, &mut SegmentLog)>,
+        now: Instant,
+        now_us: u64,
+    ) -> Vec<Id> {
         for (_, log) in &mut open {
             self.only(log, now_us);
         }
-        let mut closed = Vec::new();
         if self.closed_due.is_none_or(|due| now >= due) {
             self.closed_due = Some(now + CLOSED_EVERY);
-            closed = closed_sizes(store, &open);
-            if self.retention.age.is_some() {
-                closed.iter_mut().for_each(|(id, bytes)| *bytes = self.age(store, *id, now_us).unwrap_or(*bytes));
-            }
-            self.closed_bytes = closed.iter().map(|(_, bytes)| *bytes).sum();
+            let ids = store.ids().unwrap_or_default();
+            self.closed = ids.into_iter().filter_map(|id| look(store, id)).collect();
         }
+        self.closed.retain(|closed| open.iter().all(|(id, _)| *id != closed.id));
+        let mut gone = self.age(store, now_us);
+        gone.extend(self.shrink(store, &mut open));
+        gone
+    }
+
+    /// Drops what is too old of processes that are not written.
+    fn age(&mut self, store: &Store, now_us: u64) -> Vec<Id> {
+        let Some(age) = self.retention.age.map(micros) else { return Vec::new() };
+        let mut gone = Vec::new();
+        self.closed.retain_mut(|closed| {
+            while closed.segments.front().is_some_and(|(at_us, _)| at_us.saturating_add(age) < now_us) {
+                if closed.segments.len() == 1 {
+                    gone.push(closed.id);
+                    return false;
+                }
+                if closed.drop_oldest(store).is_none() {
+                    break;
+                }
+            }
+            true
+        });
+        gone
+    }
+
+    /// Drops the oldest segments until all together are within the total.
+    fn shrink(&mut self, store: &Store, open: &mut [(Id, &mut SegmentLog)]) -> Vec<Id> {
         let live: u64 = open.iter().map(|(_, log)| log.bytes()).sum();
-        self.shrink(store, &mut open, closed, live + self.closed_bytes);
-    }
-
-    /// Drops what is too old of a process that is not written; its size then.
-    fn age(&self, store: &Store, id: Id, now_us: u64) -> Option<u64> {
-        let mut logs = store.open_known(id).ok()?;
-        self.only(&mut logs.log, now_us);
-        Some(logs.log.bytes())
-    }
-
-    fn shrink(&mut self, store: &Store, open: &mut [(Id, &mut SegmentLog)], closed: Vec<(Id, u64)>, total: u64) {
-        let mut excess = total.saturating_sub(self.retention.total);
-        if excess == 0 {
-            return;
-        }
-        let open = open.iter_mut().map(|(_, log)| (log.bytes(), Kept::Open(log)));
-        let mut all: Vec<(u64, Kept<'_>)> =
-            open.chain(closed.into_iter().map(|(id, bytes)| (bytes, Kept::Closed(id)))).collect();
-        while excess > 0 {
-            let Some((bytes, largest)) = all.iter_mut().max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0)
-            else {
+        let ended: u64 = self.closed.iter().map(Closed::bytes).sum();
+        let (mut total, mut gone) = (live + ended, Vec::new());
+        self.is_stuck = false;
+        while total > self.retention.total {
+            let freed = match self.oldest(open) {
+                Some(Oldest::Open(at)) => open.get_mut(at).and_then(|(_, log)| drop_oldest(log)),
+                Some(Oldest::Closed(at)) if self.closed.get(at).is_some_and(|closed| closed.segments.len() > 1) => {
+                    self.closed.get_mut(at).and_then(|closed| closed.drop_oldest(store))
+                }
+                Some(Oldest::Closed(at)) => {
+                    let closed = self.closed.swap_remove(at);
+                    gone.push(closed.id);
+                    Some(closed.bytes())
+                }
+                None => None,
+            };
+            let Some(freed) = freed else {
+                self.is_stuck = true;
                 let limit = self.retention.total;
-                return tracing::warn!(
-                    total,
-                    limit,
-                    "more is kept than --retain-total: only the newest segments are left"
-                );
+                tracing::warn!(total, limit, "more is kept than --retain-total: only the newest segments are left");
+                break;
             };
-            let freed = match largest {
-                Kept::Open(log) => drop_oldest(log),
-                Kept::Closed(id) => store.open_known(*id).ok().and_then(|mut logs| drop_oldest(&mut logs.log)),
-            };
-            if let Kept::Closed(_) = largest {
-                self.closed_bytes = self.closed_bytes.saturating_sub(freed.unwrap_or(0));
-            }
-            // One that has no more to give is not asked again.
-            *bytes = freed.map_or(0, |freed| bytes.saturating_sub(freed));
-            excess = excess.saturating_sub(freed.unwrap_or(0));
+            total = total.saturating_sub(freed);
         }
+        self.kept_bytes = total;
+        gone
+    }
+
+    /// Where the segment stands that was written last the longest ago, of those that may go: a log that is written keeps its newest.
+    fn oldest(&self, open: &[(Id, &mut SegmentLog)]) -> Option<Oldest> {
+        let open = open.iter().enumerate();
+        let open = open.filter_map(|(at, (_, log))| Some((log.oldest()?.last_at_us, Oldest::Open(at))));
+        let closed = self.closed.iter().enumerate();
+        let closed = closed.filter_map(|(at, closed)| Some((closed.segments.front()?.0, Oldest::Closed(at))));
+        open.chain(closed).min_by_key(|(at_us, _)| *at_us).map(|(_, oldest)| oldest)
     }
 
     /// One log by its own size and age.
@@ -123,10 +179,28 @@ impl Sweep {
     }
 }
 
-/// A log that counts towards the total.
-enum Kept<'a> {
-    Open(&'a mut SegmentLog),
-    Closed(Id),
+/// A log that has the oldest segment, by its place among its like.
+#[derive(Clone, Copy, Debug)]
+enum Oldest {
+    Open(usize),
+    Closed(usize),
+}
+
+impl Closed {
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(|(_, bytes)| *bytes).sum()
+    }
+
+    /// The bytes of its oldest segment, which is gone; none if that failed. It is not tried again before the next look.
+    fn drop_oldest(&mut self, store: &Store) -> Option<u64> {
+        let freed = store.open_known(self.id).ok().and_then(|mut logs| drop_oldest(&mut logs.log));
+        if freed.is_some() {
+            self.segments.pop_front();
+        } else {
+            self.segments.clear();
+        }
+        freed
+    }
 }
 
 /// The bytes of the oldest segment, which is gone; none if there is only one.
@@ -140,15 +214,20 @@ fn drop_oldest(log: &mut SegmentLog) -> Option<u64> {
     }
 }
 
-/// What the logs without a writer take, by their directories: opening thousands of them would hold up everybody's acknowledgements.
-fn closed_sizes(store: &Store, open: &[(Id, &mut SegmentLog)]) -> Vec<(Id, u64)> {
-    let size = |id: Id| -> u64 {
-        let files = std::fs::read_dir(store.log_dir(id)).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum()
-    };
-    let metas = store.processes().unwrap_or_default().into_iter().flatten();
-    let closed = metas.filter(|meta| !open.iter().any(|(id, _)| *id == meta.id));
-    closed.map(|meta| (meta.id, size(meta.id))).collect()
+/// What the log of a process takes, by its directory: opening thousands of them would hold up everybody's acknowledgements. None if it takes
+/// nothing.
+fn look(store: &Store, id: Id) -> Option<Closed> {
+    let files = std::fs::read_dir(store.log_dir(id)).ok()?.flatten();
+    let files = files.filter(|file| file.path().extension().is_some_and(|ending| ending == "seg"));
+    let mut segments: Vec<(u64, u64)> = files
+        .filter_map(|file| {
+            let meta = file.metadata().ok()?;
+            let at = meta.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+            Some((micros(at), meta.len()))
+        })
+        .collect();
+    segments.sort_unstable();
+    (!segments.is_empty()).then(|| Closed { id, segments: segments.into() })
 }
 
 #[cfg(test)]
@@ -187,6 +266,49 @@ mod tests {
     }
 
     #[test]
+    fn what_is_oldest_goes_first_and_an_ended_process_goes_with_the_last_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let retention = Retention { size: 1 << 20, total: 700 << 10, age: None };
+        let store = Store::open(dir.path(), retention.log_config()).unwrap();
+        let [old, young, live] = [1, 2, 3].map(|n| Id::from_random([n; 16]));
+        for id in [old, young] {
+            store.write_meta(&meta(id)).unwrap();
+            fill(&mut store.open_process(id).unwrap().log, 12);
+            for file in std::fs::read_dir(store.log_dir(id)).unwrap() {
+                let at = std::time::UNIX_EPOCH + Duration::from_secs(if id == old { 1000 } else { 2000 });
+                std::fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(at).unwrap();
+            }
+        }
+        store.write_meta(&meta(live)).unwrap();
+        let mut written = store.open_process(live).unwrap();
+        for seq in 1..=12 {
+            let meta = RecordMeta { seq, at_us: 3_000_000_000 + seq, run: 1, kind: 1, offset: 0 };
+            written.log.append(&[Record { meta, payload: Bytes::from(vec![b'x'; 32 << 10]) }]).unwrap();
+        }
+        let mut sweep = Sweep::new(retention);
+        let gone = sweep.run(&store, vec![(live, &mut written.log)], Instant::now(), 4_000_000_000);
+        assert_eq!(gone, [old], "all of the oldest");
+        assert_eq!(store.open_process(live).unwrap().log.first_seq(), Some(1), "nothing of the youngest");
+        let first = store.open_process(young).unwrap().log.first_seq().unwrap();
+        assert!(first > 1, "some of the one in between: {first}");
+        assert!(sweep.kept_bytes <= 700 << 10);
+        assert!(!sweep.grown(0) && sweep.grown(64 << 10), "{}", sweep.kept_bytes);
+    }
+
+    #[test]
+    fn what_is_too_old_goes_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let retention = Retention { size: 1 << 20, total: 1 << 30, age: Some(Duration::from_secs(60)) };
+        let store = Store::open(dir.path(), retention.log_config()).unwrap();
+        let id = Id::from_random([1; 16]);
+        store.write_meta(&meta(id)).unwrap();
+        fill(&mut store.open_process(id).unwrap().log, 8);
+        let now_us = crate::node::scribe::now_us();
+        assert!(Sweep::new(retention).run(&store, vec![], Instant::now(), now_us).is_empty());
+        assert_eq!(Sweep::new(retention).run(&store, vec![], Instant::now(), now_us + 61_000_000), [id]);
+    }
+
+    #[test]
     fn all_together_stay_within_the_total_whether_written_or_not() {
         let dir = tempfile::tempdir().unwrap();
         let retention = Retention { size: 1 << 20, total: 1 << 20, age: None };
@@ -201,8 +323,9 @@ mod tests {
         let [written, ..] = &mut open;
         let size = |log: &SegmentLog| log.bytes();
         assert!(size(&written.log) > 900 << 10);
-        Sweep::new(retention).run(&store, vec![(ids[0], &mut written.log)], Instant::now(), 100);
-        let closed: u64 = ids[1..].iter().map(|id| store.open_process(*id).unwrap().log.bytes()).sum();
+        let gone = Sweep::new(retention).run(&store, vec![(ids[0], &mut written.log)], Instant::now(), 100);
+        gone.into_iter().for_each(|id| store.remove(id).unwrap());
+        let closed: u64 = ids[1..].iter().filter_map(|id| look(&store, *id)).map(|closed| closed.bytes()).sum();
         let kept = closed + size(&written.log);
         assert!(kept <= 1 << 20, "{kept}");
         assert!(kept > 800 << 10, "no more than needed: {kept}");

@@ -10,8 +10,11 @@
 //! While the disk keeps it waiting, records pile up in its queue; links bound them by their credit, and the next batch takes them all.
 
 mod event_log;
+mod mending;
+mod opening;
 mod process;
 mod thread;
+mod trouble;
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -28,7 +31,7 @@ use super::retention::Retention;
 use super::store::{Store, StoreError};
 use super::syncer::SyncMode;
 use super::textlog::TextLog;
-use crate::journal::LogReader;
+use crate::journal::{DataDirLock, LogReader};
 use thread::Thread;
 
 /// What a link learns of its records.
@@ -91,14 +94,41 @@ pub(super) struct Opened {
 }
 
 enum Work {
-    Open { opening: Opening, reply: oneshot::Sender<Result<Opened, StoreError>> },
-    Append { id: Id, record: Record },
-    Close { id: Id },
-    Remove { id: Id, reply: oneshot::Sender<Result<(), StoreError>> },
-    Note { at: Timestamp, about: Option<(Id, ProcessName)>, what: Happening },
-    Mourn { id: Id },
-    Reader { which: Which, reply: oneshot::Sender<Result<LogReader, StoreError>> },
-    Sizes { id: Id, reply: oneshot::Sender<Sizes> },
+    Open {
+        opening: Opening,
+        reply: oneshot::Sender<Result<Opened, StoreError>>,
+    },
+    Append {
+        id: Id,
+        record: Record,
+    },
+    Close {
+        id: Id,
+    },
+    Remove {
+        id: Id,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+    Note {
+        at: Timestamp,
+        about: Option<(Id, ProcessName)>,
+        what: Happening,
+    },
+    Mourn {
+        id: Id,
+    },
+    Reader {
+        which: Which,
+        reply: oneshot::Sender<Result<LogReader, StoreError>>,
+    },
+    Sizes {
+        id: Id,
+        reply: oneshot::Sender<Sizes>,
+    },
+    /// From the syncer: a sync has failed.
+    Unsynced(String),
+    /// From the syncer: what came of writing again what was in doubt.
+    Mended(Result<(), String>),
     Stop,
 }
 
@@ -114,7 +144,7 @@ pub(super) enum Which {
 }
 
 /// How much of a process is in its log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Sizes {
     /// First record that is kept; 0: none.
     pub first_seq: u64,
@@ -122,6 +152,8 @@ pub(super) struct Sizes {
     pub last_seq: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Why nothing of it is acknowledged now, or what of it could not be read at the start.
+    pub trouble: Option<String>,
 }
 
 /// The handle of the scribe.
@@ -219,9 +251,9 @@ pub(super) struct Tools {
 ///
 /// # Errors
 /// The events log cannot be opened, or the thread not be started.
-pub(super) fn start(tools: Tools) -> Result<(Scribe, JoinHandle<()>), StoreError> {
+pub(super) fn start(tools: Tools, lock: DataDirLock) -> Result<(Scribe, JoinHandle<()>), StoreError> {
     let (work, queue) = channel();
-    let (thread, events) = Thread::new(tools)?;
+    let (thread, events) = Thread::new(tools, lock, work.clone())?;
     let thread = std::thread::Builder::new().name("zv-scribe".into()).spawn(move || thread.run(&queue));
     let thread =
         thread.map_err(|source| StoreError::Io { doing: "start a thread for", path: "the journal".into(), source })?;

@@ -23,7 +23,7 @@ use super::hub::{Declared, Hub};
 use super::in_flight::{Acknowledged, Unjournaled};
 use super::machine::Machine;
 use super::samples::{self, SAMPLES_APART};
-use super::scribe::{Opening, Receipt, Scribe};
+use super::scribe::{Break, Opening, Receipt, Scribe};
 use super::viewers::{Numbers, Relay};
 use crate::PROGRAM_VERSION;
 use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
@@ -97,6 +97,8 @@ impl Node {
             Err(SessionError::Link(error @ (LinkError::PeerClosed | LinkError::PeerCutOff))) => {
                 tracing::debug!(%peer, %error, "link ended");
             }
+            // Said by the scribe, once for all links.
+            Err(error @ SessionError::Journal(_)) => tracing::debug!(%peer, %error, "link ended"),
             Err(error) => tracing::warn!(%peer, %error, "link dropped"),
         }
     }
@@ -222,7 +224,14 @@ impl WatcherLink<'_> {
         let opening = Opening { id: self.id, name: declared.name.clone(), receipts, written: declared.written };
         let opened = match self.node.scribe.open(opening).await.ok_or(SessionError::Ending)? {
             Ok(opened) => opened,
-            Err(error) => return refuse(link, Refusal::Busy(error.to_string())).await,
+            Err(error) => {
+                // Journaling failed, and the watcher comes again: for everybody else it is said by the scribe.
+                let why = error.to_string();
+                return match refuse(link, Refusal::Busy(why.clone())).await {
+                    Err(SessionError::Refused(_)) => Err(SessionError::Journal(why)),
+                    ended => ended,
+                };
+            }
         };
         let welcome =
             WatcherWelcome { name: declared.name, journal_end: opened.journal_end, window_bytes: self.credit.window() };
@@ -320,7 +329,8 @@ impl WatcherLink<'_> {
                     self.acknowledged.held_back += bytes;
                     self.unjournaled.take(bytes, records);
                 }
-                Receipt::Broken(why) => return Err(SessionError::Journal(why.to_string())),
+                Receipt::Broken(Break::Violation(what)) => return Err(SessionError::Violation(what)),
+                Receipt::Broken(why @ Break::Disk(_)) => return Err(SessionError::Journal(why.to_string())),
             }
             next = more.try_recv().ok();
         }

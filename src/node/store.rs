@@ -10,53 +10,32 @@
 //! ```
 //! Facts are written to `facts` before `log`: a crash in between leaves too many, never too few, and what is beyond the log is ignored.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod meta;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
-use zerovisor_core::name::ProcessName;
 use zerovisor_core::record::{Head, Kind, Record};
-use zerovisor_core::spec::Spec;
-use zerovisor_core::stats::Placement;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Story};
-use zerovisor_core::wire::{self, HostProof, WireError};
+use zerovisor_core::wire::{self, WireError};
 
-use crate::journal::{self, JournalError, LogConfig, LogReader, SegmentLog};
+pub(super) use meta::Meta;
 
-/// Begins every meta file; the digit is its version.
-const META_MAGIC: &[u8; 8] = b"ZVMETA1\n";
+use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog};
+
 /// Facts of one process that are kept, in bytes: some tens of thousands.
 const FACTS_RETAIN_BYTES: u64 = 8 << 20;
 /// Events of the node that are kept, in bytes.
 const EVENTS_RETAIN_BYTES: u64 = 64 << 20;
+/// Bytes written to find out whether the disk takes any: a watcher's largest window, or trouble would be over and back with each record.
+const PROBE_BYTES: usize = 4 << 20;
 /// Bytes one read of a log takes at most.
 const READ_BYTES: usize = 256 << 10;
-
-/// What is known of a process before any of its records.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct Meta {
-    /// Its id.
-    pub id: Id,
-    /// What whoever writes its journal must have.
-    pub secret: [u8; 32],
-    /// The name it is known by here.
-    pub name: ProcessName,
-    /// What its watcher declared.
-    pub spec: Spec,
-    /// When the watcher began.
-    pub created_at: Timestamp,
-    /// Where the watcher is.
-    pub host: HostProof,
-    /// Whether it came over a unix socket, so that it is of this host.
-    pub local: bool,
-    /// On which rung of the cgroup ladder its runs stand.
-    pub placement: Placement,
-}
 
 /// Something in the data directory that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -72,19 +51,35 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A meta file of another version, or damaged.
-    #[error("{} is not a process of this version: {why}", .path.display())]
+    #[error("{} cannot be used: {why}", .path.display())]
     BadMeta {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
+    /// A meta file of a newer program. Nothing was touched.
+    #[error("{} was written by a newer program (format {found}, this one knows up to {known}): start that one", .path.display())]
+    NewerMeta {
+        /// The file.
+        path: PathBuf,
+        /// The format it names.
+        found: u8,
+        /// The newest known.
+        known: u8,
+    },
     /// A log.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// What is written is not known to be on the disk.
-    #[error("the disk did not take the journal ({0}): restart this zerovisor once the disk is mended")]
+    #[error("the journal cannot be written ({0}): it is tried again every few seconds")]
     Unsynced(String),
+    /// The data directory is an empty mount point.
+    #[error("{} is empty and on another file system than before: mount its disk again", .0.display())]
+    Away(PathBuf),
+    /// The data directory cannot be taken again.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// It was removed.
     #[error("the process {0} was removed")]
     Removed(Id),
@@ -93,7 +88,7 @@ pub enum StoreError {
     Wire(#[from] WireError),
 }
 
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
     let path = path.to_path_buf();
     move |source| StoreError::Io { doing, path, source }
 }
@@ -156,43 +151,64 @@ impl Store {
         self.root.join("text-cursor")
     }
 
-    /// Every process there is, with what cannot be read instead of it.
+    /// Every process there is. Of one whose declaration cannot be read only its id and its journal are known.
     ///
     /// # Errors
     /// The directory itself cannot be read.
-    pub(super) fn processes(&self) -> Result<Vec<Result<Meta, StoreError>>, StoreError> {
+    pub(super) fn processes(&self) -> Result<Vec<Meta>, StoreError> {
+        Ok(self.ids()?.into_iter().map(|id| self.read_meta(id).unwrap_or_else(|_| Meta::unknown(id))).collect())
+    }
+
+    /// The id of every process there is.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(super) fn ids(&self) -> Result<Vec<Id>, StoreError> {
         let dir = self.root.join("processes");
         let entries = fs::read_dir(&dir).map_err(io_error("read the directory", &dir))?;
-        let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Id>().ok());
-        Ok(ids.map(|id| self.read_meta(id)).collect())
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Id>().ok()).collect())
+    }
+
+    /// Why the declaration of a process cannot be read, if it cannot.
+    pub(super) fn meta_error(&self, id: Id) -> Option<StoreError> {
+        self.read_meta(id).err()
     }
 
     fn read_meta(&self, id: Id) -> Result<Meta, StoreError> {
-        let path = self.dir(id).join("meta");
-        let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-        let bad = |why: String| StoreError::BadMeta { path: path.clone(), why };
-        let body = bytes.strip_prefix(META_MAGIC).ok_or_else(|| bad("it does not begin with ZVMETA1".into()))?;
-        let meta: Meta = wire::decode_page(body).map_err(|error| bad(error.to_string()))?;
-        if meta.id == id { Ok(meta) } else { Err(bad(format!("it is of process {}", meta.id))) }
+        let path = meta::path(&self.dir(id));
+        let meta = meta::read(&path)?;
+        if meta.id == id {
+            Ok(meta)
+        } else {
+            Err(StoreError::BadMeta { path, why: format!("it is of process {}", meta.id) })
+        }
     }
 
-    /// Writes what was declared, whole or not at all.
+    /// Makes sure, before anything is touched, that no newer program has written here.
+    ///
+    /// # Errors
+    /// One has: [`JournalError::NewerFormat`] or [`StoreError::NewerMeta`].
+    pub(super) fn refuse_newer(&self) -> Result<(), StoreError> {
+        journal::refuse_newer(&self.events_dir())?;
+        for id in self.ids()? {
+            meta::refuse_newer(&meta::path(&self.dir(id)))?;
+            journal::refuse_newer(&self.log_dir(id))?;
+            journal::refuse_newer(&self.facts_dir(id))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was declared, whole or not at all. The directory of all processes must be there: where it is not, the disk is away.
     ///
     /// # Errors
     /// It cannot be written.
     pub(super) fn write_meta(&self, meta: &Meta) -> Result<(), StoreError> {
         let dir = self.dir(meta.id);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(io_error("create the directory", &dir))?;
-        let body = wire::encode_page(meta)?;
-        let (path, new) = (dir.join("meta"), dir.join("meta.new"));
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(META_MAGIC)?;
-            file.write_all(&body)?;
-            fs::rename(&new, &path)
-        };
-        write().map_err(io_error("write", &path))
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(io_error("create the directory", &dir))?,
+        }
+        meta::write(&meta::path(&dir), meta)
     }
 
     /// Opens both logs of a process for writing.
@@ -207,12 +223,42 @@ impl Store {
             retain_age_us: None,
             ..self.config
         };
-        let (mut facts, _) = SegmentLog::open(&self.facts_dir(id), facts)?;
-        let end = log.last().map_or(0, |(seq, _)| seq);
-        if facts.last().is_some_and(|(seq, _)| seq > end) {
-            facts = self.rebuild_facts(id, &log, facts)?;
-        }
-        Ok(ProcessLogs { log, facts })
+        let (facts, _) = SegmentLog::open(&self.facts_dir(id), facts)?;
+        let mut logs = ProcessLogs { log, facts };
+        self.align_facts(id, &mut logs)?;
+        Ok(logs)
+    }
+
+    /// Makes the facts those of the log: a crash between the two writes leaves too many, and somebody may have removed all of them.
+    ///
+    /// # Errors
+    /// A log cannot be read, or the facts not be written.
+    pub(super) fn align_facts(&self, id: Id, logs: &mut ProcessLogs) -> Result<(), StoreError> {
+        let end = logs.log.last().map_or(0, |(seq, _)| seq);
+        let kept = match logs.facts.last() {
+            Some((seq, _)) if seq > end => read_all(logs.facts.reader(), |record| record.head.seq <= end)?.0,
+            // Every stream begins with a fact.
+            None if end > 0 => read_all(logs.log.reader(), is_fact)?.0,
+            Some(_) | None => return Ok(()),
+        };
+        let dir = self.facts_dir(id);
+        fs::remove_dir_all(&dir).map_err(io_error("remove", &dir))?;
+        let config =
+            LogConfig { segment_bytes: FACTS_RETAIN_BYTES / 8, retain_bytes: Some(FACTS_RETAIN_BYTES), ..self.config };
+        logs.facts = SegmentLog::open(&dir, config)?.0;
+        Ok(logs.facts.append(&kept.iter().map(stored).collect::<Vec<_>>())?)
+    }
+
+    /// Whether the disk takes what a watcher may send at once.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn try_to_write(&self) -> Result<(), StoreError> {
+        let path = self.root.join("probe");
+        let written = fs::write(&path, vec![0; PROBE_BYTES]);
+        // One that stays behind is overwritten by the next.
+        let _ = fs::remove_file(&path);
+        written.map_err(io_error("write", &path))
     }
 
     /// Opens both logs of a process that has been declared here and not removed since.
@@ -221,47 +267,42 @@ impl Store {
     /// There is none, or its logs cannot be opened.
     pub(crate) fn open_known(&self, id: Id) -> Result<ProcessLogs, StoreError> {
         // Opening creates what is missing: of a process that was just removed it would leave a ghost.
-        if self.dir(id).join("meta").exists() { self.open_process(id) } else { Err(StoreError::Removed(id)) }
-    }
-
-    /// Facts beyond the end of the log, left by a crash between the two writes, would stand in the way of the next ones.
-    fn rebuild_facts(&self, id: Id, log: &SegmentLog, facts: SegmentLog) -> Result<SegmentLog, StoreError> {
-        let end = log.last().map_or(0, |(seq, _)| seq);
-        let kept = read_all(facts.reader(), |record| record.head.seq <= end)?;
-        drop(facts);
-        let dir = self.facts_dir(id);
-        fs::remove_dir_all(&dir).map_err(io_error("remove", &dir))?;
-        let config =
-            LogConfig { segment_bytes: FACTS_RETAIN_BYTES / 8, retain_bytes: Some(FACTS_RETAIN_BYTES), ..self.config };
-        let (mut facts, _) = SegmentLog::open(&dir, config)?;
-        facts.append(&kept.iter().map(stored).collect::<Vec<_>>())?;
-        Ok(facts)
+        if self.dir(id).exists() { self.open_process(id) } else { Err(StoreError::Removed(id)) }
     }
 
     /// Opens the node's events for writing.
     ///
     /// # Errors
     /// They cannot be opened or repaired.
-    pub(super) fn open_events(&self) -> Result<SegmentLog, StoreError> {
+    pub(super) fn open_events(&self) -> Result<(SegmentLog, Recovery), StoreError> {
         let config = LogConfig {
             segment_bytes: EVENTS_RETAIN_BYTES / 16,
             retain_bytes: Some(EVENTS_RETAIN_BYTES),
             retain_age_us: None,
             ..self.config
         };
-        Ok(SegmentLog::open(&self.events_dir(), config)?.0)
+        Ok(SegmentLog::open(&self.events_dir(), config)?)
     }
 
-    /// The life of a process as its journal has it.
+    /// The life of a process as its journal has it. Where the facts are missing or damaged, all of the output is read instead.
     ///
     /// # Errors
     /// A log cannot be read.
     pub(super) fn read_story(&self, id: Id) -> Result<Story, StoreError> {
-        let (log, _) = LogReader::open(&self.log_dir(id))?;
-        let end = log.last().map_or(0, |(seq, _)| seq);
-        let (facts, _) = LogReader::open(&self.facts_dir(id))?;
+        let log = open_log(&self.log_dir(id))?;
+        let end = log.as_ref().and_then(LogReader::last).map_or(0, |(seq, _)| seq);
+        let (mut told, mut whole) = (Vec::new(), false);
+        if let Some(facts) = open_log(&self.facts_dir(id))? {
+            (told, whole) = read_all(facts, |record| record.head.seq <= end)?;
+        }
+        if let Some(log) = log
+            && end > 0
+            && (told.is_empty() || !whole)
+        {
+            told = read_all(log, is_fact)?.0;
+        }
         let mut story = Story::default();
-        for record in read_all(facts, |record| record.head.seq <= end)? {
+        for record in told {
             if let Ok(fact) = wire::decode_fact(&record.payload) {
                 story.tell(record.head.at, &fact);
             }
@@ -296,21 +337,33 @@ impl Store {
     }
 }
 
-/// All records of a log that are wanted, from the first on.
-fn read_all(mut reader: LogReader, wanted: impl Fn(&Record) -> bool) -> Result<Vec<Record>, StoreError> {
-    let mut all = Vec::new();
+fn is_fact(record: &Record) -> bool {
+    record.head.kind == Kind::Fact
+}
+
+/// All records of a log that are wanted, from the first on, and whether it is whole as far as it goes.
+fn read_all(mut reader: LogReader, wanted: impl Fn(&Record) -> bool) -> Result<(Vec<Record>, bool), StoreError> {
+    let (mut all, mut whole) = (Vec::new(), true);
     reader.seek_first();
     loop {
         let batch = match reader.next_batch(READ_BYTES) {
             Ok(batch) => batch,
-            Err(error) if is_passable(&error) => continue,
+            Err(error) if is_passable(&error) => {
+                whole &= !matches!(error, JournalError::Damaged(_));
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         if batch.is_empty() {
-            return Ok(all);
+            return Ok((all, whole));
         }
         all.extend(batch.into_iter().filter_map(loaded).filter(&wanted));
     }
+}
+
+/// A log to read from; none if there is none.
+pub(super) fn open_log(dir: &Path) -> Result<Option<LogReader>, StoreError> {
+    if dir.is_dir() { Ok(Some(LogReader::open(dir)?.0)) } else { Ok(None) }
 }
 
 /// Whether a reader goes on behind this error: a stretch has expired or is damaged.

@@ -59,6 +59,9 @@ impl fmt::Display for SyncMode {
 /// What follows once work is on the disk, or why it may not be.
 pub(crate) type Then = Box<dyn FnOnce(Result<(), String>) + Send>;
 
+/// Told of every sync that fails, before those who wait for it: what is in doubt has to be written again.
+pub(crate) type OnFailure = Box<dyn Fn(String) + Send>;
+
 struct Job {
     work: Vec<SyncWork>,
     then: Option<Then>,
@@ -76,20 +79,20 @@ impl Syncer {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(crate) fn start(mode: SyncMode) -> Result<Syncer, StoreError> {
+    pub(crate) fn start(mode: SyncMode, on_failure: OnFailure) -> Result<Syncer, StoreError> {
         let under_way = Arc::new(AtomicUsize::new(0));
         if mode == SyncMode::None {
             return Ok(Syncer { jobs: None, under_way, thread: None });
         }
         let (jobs, queue) = channel();
         let done = Arc::clone(&under_way);
-        let thread = std::thread::Builder::new().name("zv-sync".into()).spawn(move || run(mode, &queue, &done));
+        let thread = std::thread::Builder::new().name("zv-sync".into()).spawn(move || run(&queue, &done, &on_failure));
         let thread =
             thread.map_err(|source| StoreError::Io { doing: "start a thread for", path: "syncing".into(), source })?;
         Ok(Syncer { jobs: Some(jobs), under_way, thread: Some(thread) })
     }
 
-    /// Under [`SyncMode::Always`]: calls `then` once the work, and all that was handed in before, is on the disk.
+    /// Calls `then` once the work, and all that was handed in before, is on the disk; at once where nothing is synced.
     pub(crate) fn when_synced(&self, work: Vec<SyncWork>, then: Then) {
         self.send(Job { work, then: Some(then) });
     }
@@ -120,15 +123,16 @@ impl Syncer {
             self.under_way.fetch_add(1, Ordering::AcqRel);
             // The thread lives as long as this handle.
             let _ = jobs.send(job);
+        } else if let Some(then) = job.then {
+            // Nothing is waited for in this mode.
+            then(Ok(()));
         }
     }
 }
 
-/// Takes all the jobs that wait, syncs each log once, and then does what follows: the group commit.
-fn run(mode: SyncMode, queue: &Receiver<Job>, under_way: &AtomicUsize) {
-    // Once a sync has failed the kernel may have dropped what it could not write, and a later success says nothing about it (fsync(2)):
-    // whoever waits for certainty gets none until a restart has read back what is really there.
-    let mut failed: Option<String> = None;
+/// Takes all the jobs that wait, syncs each log once, and then does what follows: the group commit. A log of which a sync has failed
+/// fails every later one until it has been mended, so nobody takes a lucky second try for safety (fsync(2)).
+fn run(queue: &Receiver<Job>, under_way: &AtomicUsize, on_failure: &OnFailure) {
     while let Ok(first) = queue.recv() {
         let (mut pending, mut waiting, mut jobs): (Vec<SyncWork>, Vec<Then>, usize) = (Vec::new(), Vec::new(), 0);
         for Job { work, then } in std::iter::once(first).chain(queue.try_iter().take(GROUP_MAX)) {
@@ -136,13 +140,12 @@ fn run(mode: SyncMode, queue: &Receiver<Job>, under_way: &AtomicUsize) {
             waiting.extend(then);
             jobs += 1;
         }
-        if let Err(why) = sync(pending)
-            && mode == SyncMode::Always
-        {
-            failed.get_or_insert(why);
+        let synced = sync(pending);
+        if let Err(why) = &synced {
+            on_failure(why.clone());
         }
         for then in waiting {
-            then(failed.clone().map_or(Ok(()), Err));
+            then(synced.clone());
         }
         under_way.fetch_sub(jobs, Ordering::AcqRel);
     }
@@ -155,13 +158,12 @@ fn add(pending: &mut Vec<SyncWork>, work: SyncWork) {
     }
 }
 
+/// Syncs all of them; what the first failure was.
 fn sync(pending: Vec<SyncWork>) -> Result<(), String> {
-    let mut failed = Ok(());
+    let mut done = Ok(());
     for work in pending {
-        if let Err(error) = work.sync() {
-            tracing::error!(%error, "the disk did not take the journal: records since the last sync are in doubt");
-            failed = Err(error.to_string());
-        }
+        let synced = work.sync().map_err(|error| error.to_string());
+        done = done.and(synced);
     }
-    failed
+    done
 }

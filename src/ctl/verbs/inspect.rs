@@ -157,6 +157,9 @@ fn present(detail: &Detail, lines: &mut Lines) {
     let (first, last) = (detail.journal_first_seq, detail.journal_last_seq);
     let disk = Bytes(detail.journal_bytes);
     lines.add("journal", format!("records {first} to {last}, {disk} on disk"));
+    if let Some(trouble) = &detail.journal_trouble {
+        lines.add("", trouble);
+    }
     lines.add("gaps", detail.gaps.to_string());
     for gap in &detail.latest_gaps {
         lines.add("", gap_text(gap));

@@ -6,16 +6,16 @@ use std::process::Command;
 use super::*;
 
 /// A tmpfs of 1 MiB, unmounted at the end. None where we may not mount.
-struct Tiny(tempfile::TempDir);
+pub(super) struct Tiny(tempfile::TempDir);
 
 impl Tiny {
-    fn mount() -> Option<Self> {
+    pub(super) fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "zvtest"]).arg(dir.path()).output();
         mount.is_ok_and(|o| o.status.success()).then(|| Self(dir))
     }
 
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.0.path().join("log")
     }
 }
@@ -62,4 +62,16 @@ fn a_full_disk_keeps_the_log_whole_and_heals_by_itself() {
     let (log, found) = SegmentLog::open(&tiny.log(), LogConfig::default()).unwrap();
     assert_eq!((found.torn, found.damaged.len()), (None, 0));
     assert_eq!(drain(&mut log.reader()).0, records);
+}
+
+#[test]
+fn a_segment_removed_under_its_writer_takes_no_more_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, small());
+    log.append(&batch(1..=3, 100)).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    let refused = log.append(&batch(4..=4, 100)).unwrap_err();
+    assert!(matches!(refused, JournalError::Gone { .. }), "{refused}");
+    assert_eq!(log.last().unwrap().0, 3, "it is not taken for written");
 }

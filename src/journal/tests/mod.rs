@@ -3,8 +3,10 @@
 mod damage;
 mod follow;
 mod full;
+mod golden;
 mod lock;
 mod store;
+mod unsynced;
 
 use std::path::Path;
 

@@ -81,7 +81,8 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
         })
         .await
         .unwrap_or_default(),
-        Some(Err(error)) => return Err(Failure::Other(error.to_string()).into()),
+        // Said by the trouble of its journal.
+        Some(Err(_)) => Vec::new(),
         None => return Err(Stop::Gone),
     };
     let (gaps, latest_gaps, unknown_after) = gaps_of(node, &known).await?;
@@ -101,6 +102,7 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
         sample: known.sample,
         latest_gaps,
         unknown_after,
+        journal_trouble: sizes.trouble,
     };
     let page = wire::encode_page(&detail).map_err(|error| Failure::Other(error.to_string()))?;
     Ok(answers.send(Answer::Detail, Some(page)).await?)
@@ -108,9 +110,9 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
 
 /// How many gaps a process has, the latest of them, and the record behind which nobody knows what it wrote.
 async fn gaps_of(node: &Node, known: &Known) -> Result<(u32, Vec<Gap>, Option<u64>), Stop> {
-    let mut reader = match node.scribe.reader(Which::Log(known.meta.id)).await.ok_or(Stop::Gone)? {
-        Ok(reader) => reader,
-        Err(error) => return Err(Failure::Other(error.to_string()).into()),
+    let Ok(mut reader) = node.scribe.reader(Which::Log(known.meta.id)).await.ok_or(Stop::Gone)? else {
+        // Said by the trouble of its journal; what was recorded of gaps is known all the same.
+        return Ok((known.story.gaps, known.story.latest_gaps.to_vec(), None));
     };
     let tail = gaps::unknown_tail(known.row.state, reader.last());
     let expired = tokio::task::spawn_blocking(move || gaps::expired(&mut reader)).await.unwrap_or_default();

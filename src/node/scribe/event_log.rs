@@ -8,7 +8,7 @@ use zerovisor_core::name::{NodeName, ProcessName};
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Happening};
 
-use crate::journal::{LogReader, SegmentLog, SyncWork};
+use crate::journal::{LogReader, Recovery, SegmentLog, SyncWork};
 use crate::node::store::{Store, StoreError, stored_event};
 use crate::node::textlog::TextLog;
 
@@ -26,7 +26,7 @@ pub(super) struct EventLog {
     pub(super) log: SegmentLog,
     node: NodeName,
     text: TextLog,
-    next: u64,
+    pub(super) next: u64,
     written: watch::Sender<u64>,
     waiting: VecDeque<Waiting>,
     failing: bool,
@@ -34,17 +34,17 @@ pub(super) struct EventLog {
 }
 
 impl EventLog {
-    /// Opens it; the receiver changes whenever an event was written.
+    /// Opens it; the receiver changes whenever an event was written. With what was found.
     pub(super) fn open(
         store: &Store,
         node: NodeName,
         text: TextLog,
-    ) -> Result<(EventLog, watch::Receiver<u64>), StoreError> {
-        let log = store.open_events()?;
+    ) -> Result<(EventLog, watch::Receiver<u64>, Recovery), StoreError> {
+        let (log, found) = store.open_events()?;
         let next = log.last().map_or(1, |(seq, _)| seq + 1);
         let (written, seen) = watch::channel(next - 1);
         let waiting = VecDeque::new();
-        Ok((EventLog { log, node, text, next, written, waiting, failing: false, unsynced: false }, seen))
+        Ok((EventLog { log, node, text, next, written, waiting, failing: false, unsynced: false }, seen, found))
     }
 
     /// Writes an event, behind those that could not be written before.

@@ -1,11 +1,10 @@
 //! The scribe's thread.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
 use zerovisor_core::record::{Head, Record};
@@ -14,9 +13,10 @@ use zerovisor_core::view::Happening;
 
 use super::event_log::EventLog;
 use super::process::{Process, facts_of};
-use super::{Break, Opened, Opening, Receipt, Sizes, Tools, Which, Work, Written, now_us};
-use crate::journal::{LogReader, SegmentLog, SyncWork};
-use crate::node::catchup::{self, Untold};
+use super::trouble::Trouble;
+use super::{Break, Receipt, Tools, Work, Written, now_us};
+use crate::journal::{DataDirLock, SyncWork};
+use crate::node::catchup::{self, Caught, Finding, Untold};
 use crate::node::retention::Sweep;
 use crate::node::store::{ProcessLogs, StoreError};
 use crate::node::syncer::{SYNC_INTERVAL, SyncMode, Syncer};
@@ -27,20 +27,27 @@ const BATCH_BYTES: usize = 4 << 20;
 /// How often retention is looked after.
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
 
-type OpenReply = oneshot::Sender<Result<Opened, StoreError>>;
+/// How often it is looked whether the data directory is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything the thread owns.
 pub(super) struct Thread {
-    tools: Tools,
-    syncer: Syncer,
-    sweep: Sweep,
-    events: EventLog,
-    open: HashMap<Id, Process>,
+    pub(super) tools: Tools,
+    pub(super) syncer: Syncer,
+    pub(super) sweep: Sweep,
+    pub(super) events: EventLog,
+    pub(super) open: HashMap<Id, Process>,
     /// Logs without a link that somebody reads.
-    parked: HashMap<Id, ProcessLogs>,
-    /// Processes whose logs could not be written when last tried, and why.
-    failing: HashMap<Id, String>,
-    unsynced: HashSet<Id>,
+    pub(super) parked: HashMap<Id, ProcessLogs>,
+    pub(super) trouble: Trouble,
+    /// What could not be read at the start, of each process.
+    pub(super) damaged: HashMap<Id, String>,
+    pub(super) lock: DataDirLock,
+    /// The data directory is not where it was.
+    pub(super) is_gone: bool,
+    look_at: Instant,
+    pub(super) own_work: Sender<Work>,
+    pub(super) unsynced: HashSet<Id>,
     sync_at: Option<Instant>,
     retain_at: Instant,
     written_bytes: u64,
@@ -50,22 +57,36 @@ pub(super) struct Thread {
 
 impl Thread {
     /// Opens the events, and tells those that a killed zerovisor had not; the receiver changes with each event.
-    pub(super) fn new(tools: Tools) -> Result<(Thread, watch::Receiver<u64>), StoreError> {
-        let (mut events, seen) = EventLog::open(&tools.store, tools.node.clone(), tools.text.clone())?;
-        for Untold { at, about, what } in catchup::untold(&tools.store, &events.log)? {
+    pub(super) fn new(
+        tools: Tools,
+        lock: DataDirLock,
+        own_work: Sender<Work>,
+    ) -> Result<(Thread, watch::Receiver<u64>), StoreError> {
+        let (mut events, seen, found) = EventLog::open(&tools.store, tools.node.clone(), tools.text.clone())?;
+        let Caught { untold, findings } = catchup::catch_up(&tools.store, &events.log, &found)?;
+        for Untold { at, about, what } in untold {
             events.tell(at, Some(about), what);
         }
+        let damaged = say_findings(findings, &mut events);
+        let failed = own_work.clone();
+        // The thread that writes lives as long as its queue.
+        let on_failure = Box::new(move |why| drop(failed.send(Work::Unsynced(why))));
         let thread = Thread {
-            syncer: Syncer::start(tools.sync)?,
+            syncer: Syncer::start(tools.sync, on_failure)?,
             sweep: Sweep::new(tools.retention),
             tools,
             events,
             open: HashMap::new(),
             parked: HashMap::new(),
-            failing: HashMap::new(),
+            trouble: Trouble::default(),
+            damaged,
+            lock,
+            is_gone: false,
+            look_at: Instant::now() + LOOK_EVERY,
+            own_work,
             unsynced: HashSet::new(),
             sync_at: None,
-            retain_at: Instant::now() + RETENTION_EVERY,
+            retain_at: Instant::now(),
             written_bytes: 0,
             written_at_look: 0,
             holds_free_memory: false,
@@ -100,8 +121,15 @@ impl Thread {
             self.release_memory();
             self.retain_at = now + RETENTION_EVERY;
         }
+        if now >= self.look_at {
+            self.look_at_directory();
+            self.look_at = now + LOOK_EVERY;
+        }
+        if self.trouble.retry_at().is_some_and(|at| now >= at) {
+            self.retry_disk();
+        }
         let unsynced = !self.unsynced.is_empty() || self.events.is_unsynced();
-        if unsynced && self.tools.sync != SyncMode::None {
+        if unsynced && self.trouble.disk().is_none() && self.tools.sync != SyncMode::None {
             let due = *self.sync_at.get_or_insert(now + SYNC_INTERVAL);
             if now >= due && self.syncer.is_busy() {
                 // A disk that takes longer than a round gets no second one meanwhile: what is unsynced adds up in the logs.
@@ -110,8 +138,8 @@ impl Thread {
                 self.sync();
             }
         }
-        let next = self.sync_at.map_or(self.retain_at, |at| at.min(self.retain_at));
-        next.saturating_duration_since(now)
+        let next = [self.sync_at, self.trouble.retry_at(), Some(self.look_at)].into_iter().flatten();
+        next.fold(self.retain_at, Instant::min).saturating_duration_since(now)
     }
 
     /// Hands everything that is not yet on the disk to the syncer.
@@ -177,6 +205,9 @@ impl Thread {
         facts.retain(|(head, _)| head.seq <= end);
         self.written_bytes += bytes;
         self.publish(id, facts);
+        if self.sweep.grown(bytes) {
+            self.retain();
+        }
         match written {
             Ok(()) => self.give_receipt(id, taken),
             Err(error) => self.on_disk_error(id, &error),
@@ -205,9 +236,8 @@ impl Thread {
     }
 
     fn give_receipt(&mut self, id: Id, (bytes, records): (u64, usize)) {
-        if self.failing.remove(&id).is_some() && self.failing.is_empty() {
-            tracing::info!("the journal is written again");
-            self.events.tell(Timestamp(now_us()), None, Happening::JournalRecovered);
+        if self.trouble.written(id) {
+            self.say_recovered();
         }
         let Some(process) = self.open.get_mut(&id) else { return };
         let (receipts, receipt) = (process.receipts(), Receipt::Journaled { seq: process.end(), bytes, records });
@@ -226,13 +256,13 @@ impl Thread {
     }
 
     /// Nothing is acknowledged any more; the watcher comes again and resumes where the journal ends.
-    fn on_disk_error(&mut self, id: Id, error: &StoreError) {
+    pub(super) fn on_disk_error(&mut self, id: Id, error: &StoreError) {
+        // Removed as a whole, perhaps: then that is what is said.
+        self.look_at_directory();
         let why = error.to_string();
-        if self.failing.is_empty() {
-            tracing::error!(%why, "the journal cannot be written: output stays with its watchers until it can");
-            self.events.tell(Timestamp(now_us()), None, Happening::JournalFailing { why: why.clone() });
+        if self.trouble.write_failed(id, why.clone()) {
+            self.say_failing(&why);
         }
-        self.failing.insert(id, why.clone());
         if let Some(process) = self.open.get_mut(&id) {
             process.break_off(Break::Disk(why));
         }
@@ -250,7 +280,9 @@ impl Thread {
             Work::Remove { id, reply } => {
                 self.open.remove(&id);
                 self.parked.remove(&id);
-                self.failing.remove(&id);
+                self.trouble.forget(id);
+                self.sweep.reopened(id);
+                self.damaged.remove(&id);
                 self.tools.text.removed(id);
                 let _ = reply.send(self.tools.store.remove(id));
             }
@@ -262,86 +294,9 @@ impl Thread {
             Work::Sizes { id, reply } => {
                 let _ = reply.send(self.sizes(id));
             }
+            Work::Unsynced(why) => self.on_disk_failure(&why),
+            Work::Mended(synced) => self.on_mended(synced),
             Work::Stop => {}
-        }
-    }
-
-    /// Opens a process for a link. With `--sync always` the answer, which lets the watcher forget what the journal has, waits until all of
-    /// that is on the disk.
-    fn open(&mut self, opening: Opening, reply: OpenReply) {
-        let id = opening.id;
-        let opened = self.open_logs(opening);
-        // A link that is gone before its answer needs none.
-        match (opened, self.open.get_mut(&id)) {
-            (Ok(opened), Some(process)) if self.tools.sync == SyncMode::Always => {
-                let answer = move |synced: Result<(), String>| {
-                    let _ = reply.send(synced.map(|()| opened).map_err(StoreError::Unsynced));
-                };
-                self.syncer.when_synced(process.dirty(), Box::new(answer));
-            }
-            (opened, _) => {
-                let _ = reply.send(opened);
-            }
-        }
-    }
-
-    fn open_logs(&mut self, opening: Opening) -> Result<Opened, StoreError> {
-        let Opening { id, name, receipts, written } = opening;
-        match self.open.entry(id) {
-            Entry::Occupied(mut process) => process.get_mut().relink(name, receipts),
-            Entry::Vacant(place) => {
-                let logs = match self.parked.remove(&id) {
-                    Some(logs) => logs,
-                    None => self.tools.store.open_process(id)?,
-                };
-                self.tools.text.opened(id, name.clone(), logs.log.reader());
-                place.insert(Process::new(logs, name, receipts, written));
-            }
-        }
-        let Some(process) = self.open.get(&id) else { return Ok(Opened { journal_end: 0 }) };
-        process.written.send_replace(Written { seq: process.end(), bytes: process.logs.log.bytes() });
-        // From this thread, so that it comes before every fact that is written from now on.
-        self.tools.hub.opened(id, self.tools.store.read_story(id)?);
-        Ok(Opened { journal_end: process.end() })
-    }
-
-    /// Lets go of a process that nothing is expected of; its readers keep what they share.
-    fn close(&mut self, id: Id) {
-        if let Some(mut process) = self.open.remove(&id) {
-            self.syncer.note(process.dirty());
-            self.tools.text.closed(id);
-            if process.logs.log.is_read() || process.logs.facts.is_read() {
-                self.parked.insert(id, process.logs);
-            }
-        }
-    }
-
-    /// A reader shares what its log's writer publishes, so the logs it came from are kept until a link opens them or nobody reads.
-    fn reader(&mut self, which: Which) -> Result<LogReader, StoreError> {
-        let (id, pick): (Id, fn(&ProcessLogs) -> LogReader) = match which {
-            Which::Events => return Ok(self.events.reader()),
-            Which::Log(id) => (id, |logs| logs.log.reader()),
-            Which::Facts(id) => (id, |logs| logs.facts.reader()),
-        };
-        if let Some(process) = self.open.get(&id) {
-            return Ok(pick(&process.logs));
-        }
-        match self.parked.entry(id) {
-            Entry::Occupied(logs) => Ok(pick(logs.get())),
-            Entry::Vacant(place) => Ok(pick(place.insert(self.tools.store.open_known(id)?))),
-        }
-    }
-
-    fn sizes(&self, id: Id) -> Sizes {
-        let of = |log: &SegmentLog| Sizes {
-            first_seq: log.first_seq().unwrap_or(0),
-            last_seq: log.last().map_or(0, |(seq, _)| seq),
-            bytes: log.bytes(),
-        };
-        match (self.open.get(&id), self.parked.get(&id)) {
-            (Some(process), _) => of(&process.logs.log),
-            (None, Some(logs)) => of(&logs.log),
-            (None, None) => self.tools.store.open_known(id).map_or(Sizes::default(), |logs| of(&logs.log)),
         }
     }
 
@@ -360,10 +315,27 @@ impl Thread {
         let open = self.open.iter_mut().map(|(id, process)| (*id, &mut process.logs));
         let open = open.chain(self.parked.iter_mut().map(|(id, logs)| (*id, logs)));
         let open = open.map(|(id, logs)| (id, &mut logs.log)).collect();
-        self.sweep.run(&self.tools.store, open, Instant::now(), now_us());
+        for id in self.sweep.run(&self.tools.store, open, Instant::now(), now_us()) {
+            self.tools.hub.expired(id);
+        }
         self.sweep.only(&mut self.events.log, now_us());
         for process in self.open.values_mut() {
             self.sweep.only(&mut process.logs.facts, now_us());
         }
     }
+}
+
+/// Says what was found, each in a line; what of it concerns which process.
+fn say_findings(findings: Vec<Finding>, events: &mut EventLog) -> HashMap<Id, String> {
+    let mut damaged: HashMap<Id, String> = HashMap::new();
+    for Finding { about, what } in findings {
+        let name = about.as_ref().map(|(_, name)| name.to_string());
+        tracing::warn!(name, %what, "the journal is not intact");
+        if let Some((id, _)) = &about {
+            let known = damaged.entry(*id).or_default();
+            *known = if known.is_empty() { what.clone() } else { format!("{known}; {what}") };
+        }
+        events.tell(Timestamp(now_us()), about, Happening::JournalDamaged { what });
+    }
+    damaged
 }

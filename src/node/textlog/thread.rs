@@ -422,6 +422,7 @@ impl Renderer {
                 format!("took in {bytes} of output ({records} records) kept while no zerovisor was here")
             }
             Happening::SpoolLeft { why } => format!("what a watcher left on disk is left there: {why}"),
+            Happening::JournalDamaged { what } => format!("the journal is not intact: {what}"),
         };
         let name = event.name.as_ref().map_or("zerovisor", |name| name.as_str());
         self.page.line(event.at, &who(name, 0, None), Word::Node, &text);

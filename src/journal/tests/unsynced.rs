@@ -1,0 +1,175 @@
+//! A sync that fails: what is in doubt is written again, and nothing counts as safe before that is on the disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::*;
+
+/// ext4 on a loop device whose file stands on a tmpfs that is smaller than it claims: writes go well, syncs fail.
+struct Thin {
+    dir: tempfile::TempDir,
+    device: String,
+}
+
+fn run(program: &str, args: &[&str], path: &Path) -> Option<String> {
+    let done = Command::new(program).args(args).arg(path).output().ok()?;
+    done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}
+
+impl Thin {
+    /// Room for 6 MiB where 64 are promised. None where we may not mount.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let (below, on) = (dir.path().join("below"), dir.path().join("on"));
+        std::fs::create_dir(&below).unwrap();
+        std::fs::create_dir(&on).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", "size=6m", "zvtest"], &below)?;
+        let mut thin = Self { dir, device: String::new() };
+        let image = below.join("image");
+        std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        // Without a journal of its own, whose failure would end all writing for good.
+        run("mkfs.ext4", &["-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard"], &image)?;
+        thin.device = run("losetup", &["-f", "--show"], &image)?;
+        run("mount", &[&thin.device], &on)?;
+        Some(thin)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("on/log")
+    }
+
+    /// All that was promised.
+    fn grow(&self) {
+        run("mount", &["-o", "remount,size=70m"], &self.dir.path().join("below")).unwrap();
+    }
+}
+
+impl Drop for Thin {
+    fn drop(&mut self) {
+        run("umount", &[], &self.dir.path().join("on"));
+        run("losetup", &["-d"], Path::new(&self.device));
+        run("umount", &[], &self.dir.path().join("below"));
+    }
+}
+
+macro_rules! thin {
+    () => {{
+        let Some(thin) = Thin::mount() else {
+            use std::io::Write;
+            writeln!(std::io::stderr(), "SKIPPED: no loop device can be mounted here, failing syncs are not tested")
+                .unwrap();
+            return;
+        };
+        thin
+    }};
+}
+
+fn config() -> LogConfig {
+    LogConfig { segment_bytes: 1 << 20, index_every_bytes: 64 << 10, ..LogConfig::default() }
+}
+
+/// Appends and syncs until a sync fails; the records so far, and how many of them a good sync covers.
+fn fill(log: &mut SegmentLog) -> (Vec<Record>, usize) {
+    let (mut all, mut safe) = (Vec::new(), 0);
+    for seq in 1..2000 {
+        let next = record(seq, 30_000);
+        log.append(std::slice::from_ref(&next)).unwrap();
+        all.push(next);
+        if seq % 40 == 0 {
+            match log.dirty().unwrap().sync() {
+                Ok(()) => safe = all.len(),
+                Err(_) => return (all, safe),
+            }
+        }
+    }
+    panic!("no sync has failed");
+}
+
+#[test]
+fn what_a_failed_sync_leaves_in_doubt_is_written_again() {
+    let thin = thin!();
+    let mut log = open(&thin.log(), config());
+    let mut follower = log.reader();
+    let (mut all, safe) = fill(&mut log);
+    assert!(safe > 0 && safe < all.len());
+    let early = drain(&mut follower);
+    assert_eq!(early.0, all);
+    assert!(log.is_in_doubt());
+    // Nothing that is tried before the mend counts, whatever the disk says by then.
+    all.push(record(2000, 100));
+    log.append(&all[all.len() - 1..]).unwrap();
+    thin.grow();
+    let error = log.dirty().unwrap().sync().unwrap_err();
+    assert!(matches!(error, JournalError::Doubtful { .. }), "{error}");
+    let before: u64 = std::fs::metadata(segment_files(&thin.log(), "seg").last().unwrap()).unwrap().len();
+    let mended = log.mend().unwrap();
+    assert_eq!(mended.lost_after, None);
+    assert!(mended.bytes > before, "{mended:?}");
+    assert!(!log.is_in_doubt());
+    all.push(record(2001, 100));
+    log.append(&all[all.len() - 1..]).unwrap();
+    log.dirty().unwrap().sync().unwrap();
+    // The follower neither misses nor repeats one, and whoever comes later sees all of them.
+    let (rest, damage) = drain(&mut follower);
+    assert_eq!((seqs(&rest), damage.len()), (vec![2000, 2001], 0));
+    assert_eq!(drain(&mut log.reader()), (all.clone(), vec![]));
+    drop(log);
+    let (log, found) = SegmentLog::open(&thin.log(), config()).unwrap();
+    assert_eq!((found.torn, found.damaged.len(), found.last.map(|l| l.0)), (None, 0, Some(2001)));
+    assert_eq!(drain(&mut log.reader()).0, all);
+    assert!(segment_files(&thin.log(), "mend").is_empty());
+}
+
+#[test]
+fn work_from_before_a_mend_proves_nothing() {
+    let thin = thin!();
+    let mut log = open(&thin.log(), config());
+    let (all, _) = fill(&mut log);
+    log.append(&[record(2000, 100)]).unwrap();
+    let old = log.dirty().unwrap();
+    thin.grow();
+    log.mend().unwrap();
+    assert!(old.sync().is_err(), "it is about files that were replaced");
+    let mut both = old;
+    both.absorb(log.dirty().unwrap());
+    both.sync().unwrap();
+    assert_eq!(drain(&mut log.reader()).0.len(), all.len() + 1);
+}
+
+#[test]
+fn a_disk_too_full_to_mend_leaves_everything_as_it_was() {
+    let Some(tiny) = full::Tiny::mount() else {
+        use std::io::Write;
+        writeln!(std::io::stderr(), "SKIPPED: cannot mount a tmpfs, ENOSPC is not tested").unwrap();
+        return;
+    };
+    let mut log = open(&tiny.log(), config());
+    let all = batch(1..=30, 20_000);
+    log.append(&all).unwrap();
+    // 600 KiB of 1 MiB: there is no room for a copy.
+    assert!(log.mend().unwrap_err().is_full());
+    assert_eq!(drain(&mut log.reader()), (all.clone(), vec![]));
+    assert!(segment_files(&tiny.log(), "mend").is_empty(), "and no half copy");
+    log.append(&[record(31, 10)]).unwrap();
+    assert_eq!(drain(&mut log.reader()).0.len(), 31);
+}
+
+#[test]
+fn what_cannot_be_read_back_ends_the_log_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, config());
+    log.append(&batch(1..=10, 1000)).unwrap();
+    log.dirty().unwrap().sync().unwrap();
+    log.append(&batch(11..=20, 1000)).unwrap();
+    let mut follower = log.reader();
+    // What a page that was dropped would read as: record 16 is as it was before it was written.
+    let file = std::fs::OpenOptions::new().write(true).open(&segment_files(&path, "seg")[0]).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 500], 48 + 15 * 1040 + 100).unwrap();
+    let mended = log.mend().unwrap();
+    assert_eq!(mended.lost_after, Some(15));
+    assert_eq!(log.last().unwrap().0, 15);
+    log.append(&batch(16..=22, 1000)).unwrap();
+    assert_eq!(drain(&mut follower), (batch(1..=22, 1000), vec![]));
+    assert_eq!(all(&path), batch(1..=22, 1000));
+}
