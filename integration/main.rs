@@ -25,6 +25,7 @@ mod exits;
 mod followers;
 mod hostile;
 mod input;
+mod kills;
 mod lifecycle;
 mod restarts;
 mod samples;

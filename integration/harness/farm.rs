@@ -65,6 +65,11 @@ impl Farm {
         *self.node.borrow_mut() = Some(node);
     }
 
+    /// Starts a zerovisor and does not wait until it serves.
+    pub(crate) fn launch_node(&self, args: &[&str]) {
+        *self.node.borrow_mut() = Some(Node::launch(self.dir(), args));
+    }
+
     /// kill -9, and nothing else.
     pub(crate) fn kill_node(&self) {
         self.node.take().expect("a zerovisor").kill();
