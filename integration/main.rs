@@ -20,7 +20,6 @@ mod bad_input;
 mod cgroups;
 mod consoles;
 mod crash;
-mod death;
 mod exits;
 mod followers;
 mod hostile;

@@ -2,6 +2,7 @@
 
 mod counting;
 mod farm;
+mod groups;
 mod node;
 mod peer;
 mod procs;
@@ -14,6 +15,7 @@ mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
 pub(crate) use farm::Farm;
+pub(crate) use groups::cgroups_of;
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};
 pub(crate) use run::Program;
