@@ -1,42 +1,17 @@
 //! A run and all it starts is held by its cgroup, where there is one: limited, ended, and gone without a trace.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use crate::harness::{Farm, Program, SOON, alive, live_with_argument, parent_of, until};
-
-/// The cgroups of a process, in whatever hierarchies: directories that carry its id.
-fn cgroups_of(id: &str) -> Vec<PathBuf> {
-    fn look(dir: &Path, id: &str, found: &mut Vec<PathBuf>) {
-        let below = fs::read_dir(dir).into_iter().flatten().flatten();
-        for dir in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()) {
-            if dir.to_string_lossy().contains(id) {
-                found.push(dir);
-            } else {
-                look(&dir, id, found);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    look(Path::new("/sys/fs/cgroup"), id, &mut found);
-    found
-}
+use crate::harness::{Farm, Program, SOON, alive, cgroups_of, live_with_argument, until};
 
 /// Whether the line of a refusal means that this machine has nothing to hold the limit with.
 fn cannot_limit(line: &str) -> bool {
     line.contains("cannot be limited") || line.contains("no writable cgroup")
 }
 
-fn watcher_of(farm: &Farm, name: &str) -> i32 {
-    let inspected = farm.json(&["inspect", name]);
-    i32::try_from(inspected["processes"][0]["watcher_pid"].as_i64().unwrap()).unwrap()
-}
-
 /// A tree that leaves sessions and parents, and says that all three of it are up.
-fn escaping(farm: &Farm, name: &str) -> (String, String, i32) {
+fn escaping(farm: &Farm, name: &str) -> (String, String) {
     let mark = format!("mark-{name}-{}", farm.dir().file_name().unwrap().to_string_lossy());
     farm.script("loiter", "trap '' TERM HUP INT\necho $1 >> up\nwhile :; do sleep 1000; done\n");
     let script = format!("(setsid sh -c 'sh loiter {mark} & exit' &)\nsetsid sh loiter {mark} &\nsh loiter {mark}\n");
@@ -44,7 +19,7 @@ fn escaping(farm: &Farm, name: &str) -> (String, String, i32) {
     farm.watched(&["--name", name, "--stop-timeout", "200ms", "-d", "sh", "escape"]).ok();
     until("all three run", SOON, || (farm.text("up").lines().filter(|line| *line == mark).count() == 3).then_some(()));
     let row = farm.reaches(name, "RUNNING");
-    (row["id"].as_str().unwrap().to_owned(), mark, watcher_of(farm, name))
+    (row["id"].as_str().unwrap().to_owned(), mark)
 }
 
 fn nothing_is_left(id: &str, mark: &str) {
@@ -56,7 +31,7 @@ fn nothing_is_left(id: &str, mark: &str) {
 #[test]
 fn a_stopped_run_leaves_no_process_and_a_removed_one_no_cgroup_on_any_rung() {
     let farm = Farm::new();
-    let (id, mark, _) = escaping(&farm, "held");
+    let (id, mark) = escaping(&farm, "held");
     farm.ctl(&["stop", "held"]).ok();
     assert!(live_with_argument(&mark).is_empty());
     farm.ctl(&["rm", "held"]).ok();
@@ -69,36 +44,6 @@ fn a_watcher_that_ends_leaves_no_cgroup_on_any_rung() {
     assert_eq!(farm.watched(&["--name", "short", "sh", "-c", "exit 3"]).code(), 3);
     let id = farm.reaches("short", "EXITED")["id"].as_str().unwrap().to_owned();
     assert_eq!(cgroups_of(&id), Vec::<PathBuf>::new());
-}
-
-#[test]
-fn a_killed_watcher_leaves_neither_process_nor_cgroup_on_any_rung() {
-    let farm = Farm::new();
-    let (id, mark, watcher) = escaping(&farm, "orphan");
-    kill(Pid::from_raw(watcher), Signal::SIGKILL).unwrap();
-    nothing_is_left(&id, &mark);
-    farm.reaches("orphan", "LOST");
-}
-
-#[test]
-fn what_watcher_and_guard_left_is_swept_by_the_next_start() {
-    let farm = Farm::new();
-    let (id, mark, watcher) = escaping(&farm, "left");
-    if cgroups_of(&id).is_empty() {
-        skip!("without a cgroup nothing finds what is left when watcher and guard die at once");
-    }
-    let guard = parent_of(watcher).unwrap();
-    kill(Pid::from_raw(guard), Signal::SIGSTOP).unwrap();
-    kill(Pid::from_raw(watcher), Signal::SIGKILL).unwrap();
-    kill(Pid::from_raw(guard), Signal::SIGKILL).unwrap();
-    until("both are gone", SOON, || (!alive(watcher) && !alive(guard)).then_some(()));
-    // Two of it outlive them, until any watcher starts in the same home: that of another story may have come first by now.
-    farm.watched(&["--name", "next", "-d", "sleep", "1000"]).ok();
-    nothing_is_left(&id, &mark);
-    let next = farm.reaches("next", "RUNNING")["id"].as_str().unwrap().to_owned();
-    assert!(!cgroups_of(&next).is_empty(), "what lives is not swept");
-    farm.ctl(&["rm", "-f", "next"]).ok();
-    nothing_is_left(&next, &mark);
 }
 
 /// One who was put into the cgroup from outside is nobody's child there, so that no end of a child tells of its end.
@@ -122,7 +67,8 @@ fn a_stranger_in_the_cgroup_is_waited_for_and_its_end_is_seen_on_any_rung() {
     stranger.kill().unwrap();
     stranger.wait().unwrap();
     farm.reaches("host", "EXITED");
-    assert_eq!(cgroups_of(&id), Vec::<PathBuf>::new());
+    // Its watcher has to say goodbye first.
+    until("no cgroup is left", SOON, || cgroups_of(&id).is_empty().then_some(()));
 }
 
 /// Wherever a start runs out of descriptors.

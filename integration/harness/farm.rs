@@ -20,6 +20,9 @@ const SCOPES: &str = "ZV_TEST_SCOPES";
 /// Becomes the command behind the first argument, in a new cgroup below that.
 const IN_A_SCOPE: &str = r#"mkdir "$1/scope-$$" && echo 0 > "$1/scope-$$/cgroup.procs" && shift && exec "$@""#;
 
+/// Becomes the command behind the first argument, in that cgroup.
+const IN_A_CGROUP: &str = r#"echo 0 > "$1/cgroup.procs" && shift && exec "$@""#;
+
 /// A directory of its own, and what runs in it.
 pub(crate) struct Farm {
     dir: TempDir,
@@ -69,6 +72,11 @@ impl Farm {
     pub(crate) fn start_node(&self, args: &[&str]) {
         let node = Node::start(self.dir(), args);
         *self.node.borrow_mut() = Some(node);
+    }
+
+    /// Starts a zerovisor and does not wait until it serves.
+    pub(crate) fn launch_node(&self, args: &[&str]) {
+        *self.node.borrow_mut() = Some(Node::launch(self.dir(), args));
     }
 
     /// kill -9, and nothing else.
@@ -122,15 +130,28 @@ impl Farm {
     /// Runs zvwatch to its end; with `-d` that is the start of its child.
     pub(crate) fn watched(&self, args: &[&str]) -> Ended {
         if args.contains(&"-d") {
-            // What goes to the background must not hold our pipes open.
-            let mut command = self.watch_command(args);
-            let errors = self.path(&format!("zvwatch.err.{}", fs::read_dir(self.dir()).unwrap().count()));
-            let stderr = fs::File::create(&errors).unwrap();
-            let mut ended = Program::start_as_is(command.stdout(Stdio::null()).stderr(stderr)).end(SOON);
-            ended.stderr = fs::read(&errors).unwrap();
-            return ended;
+            return self.put_to_the_background(self.watch_command(args));
         }
         self.watch(args).end(SOON)
+    }
+
+    /// Runs a detached zvwatch in the home of another, whose `/proc/PID/cgroup` this was.
+    pub(crate) fn watched_beside(&self, cgroup: &str, args: &[&str]) -> Ended {
+        let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+        let (Some(_), Some(path)) = (std::env::var_os(SCOPES), path) else { return self.watched(args) };
+        let mut command = Program::command("sh", self.dir());
+        let dir = Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/'));
+        command.args(["-c", IN_A_CGROUP, "sh"]).arg(dir).arg(env!("CARGO_BIN_EXE_zvwatch")).args(args);
+        self.put_to_the_background(command)
+    }
+
+    /// What goes to the background must not hold our pipes open.
+    fn put_to_the_background(&self, mut command: Command) -> Ended {
+        let errors = self.path(&format!("zvwatch.err.{}", fs::read_dir(self.dir()).unwrap().count()));
+        let stderr = fs::File::create(&errors).unwrap();
+        let mut ended = Program::start_as_is(command.stdout(Stdio::null()).stderr(stderr)).end(SOON);
+        ended.stderr = fs::read(&errors).unwrap();
+        ended
     }
 
     // --- clients

@@ -3,6 +3,7 @@
 mod counting;
 mod disk;
 mod farm;
+mod groups;
 mod kept;
 mod node;
 mod peer;
@@ -18,6 +19,7 @@ mod wait;
 pub(crate) use counting::{assert_counted, count, enough};
 pub(crate) use disk::Disk;
 pub(crate) use farm::Farm;
+pub(crate) use groups::cgroups_of;
 pub(crate) use kept::{Kept, started_and_taken, until_taken};
 pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};

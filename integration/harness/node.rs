@@ -18,18 +18,28 @@ pub(crate) struct Node {
 impl Node {
     /// Starts one and waits until it says that it serves.
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Node {
+        let node = Node::launch(dir, args);
+        node.serves();
+        node
+    }
+
+    /// Starts one and returns at once.
+    pub(crate) fn launch(dir: &Path, args: &[&str]) -> Node {
         let said = dir.join(format!("zerovisor.err.{}", fs::read_dir(dir).unwrap().count()));
         let stderr = File::create(&said).unwrap();
         let mut command = Program::command(env!("CARGO_BIN_EXE_zerovisor"), dir);
         let program = Program::start_as_is(command.args(args).stdout(Stdio::null()).stderr(stderr));
-        let node = Node { program, said };
+        Node { program, said }
+    }
+
+    /// Waits until it says that it serves.
+    pub(crate) fn serves(&self) {
         until("the zerovisor serves", SOON, || {
-            if let Some(ended) = node.program.ended() {
-                panic!("the zerovisor ended with {:?}: {}", ended.status, node.said());
+            if let Some(ended) = self.program.ended() {
+                panic!("the zerovisor ended with {:?}: {}", ended.status, self.said());
             }
-            node.said().contains("serving").then_some(())
+            self.said().contains("serving").then_some(())
         });
-        node
     }
 
     pub(crate) fn pid(&self) -> i32 {
