@@ -18,8 +18,9 @@
 //! let mut site = Site::find();
 //! site.enable(&[guard, watcher.pid]);
 //! site.sweep(watcher.pid_namespace, is_alive);
-//! let group = site.create(&ProcessCgroup { name: "web", id, owner: watcher })?;
-//! let for_the_guard = group.remains().to_text();
+//! let process = ProcessCgroup { name: "web", id, owner: watcher };
+//! let for_the_guard = site.remains(&process)?.to_text();
+//! let group = site.create(&process)?;
 //! let mut leaf = group.run(1, &Limits { pids: Some(500), ..Limits::default() })?;
 //! let entrance = leaf.entrance()?;
 //! // clone, join, exec

@@ -9,6 +9,7 @@ use crate::group::Group;
 use crate::hierarchies::{self, Seen};
 use crate::name::{GroupName, ProcessCgroup};
 use crate::place::{Controller, Place, Places, Version};
+use crate::remains::Remains;
 use crate::resource::Resource;
 
 /// What a process can stand on, best first.
@@ -157,6 +158,15 @@ impl Site {
     /// Whether a resource can be limited and measured (see [`Resource`]) here, and why not.
     pub fn holds(&self, resource: Resource) -> Result<(), Refusal> {
         self.homes.holder(resource).map(|_| ())
+    }
+
+    /// What another process needs to clean up after the cgroup of one process. It can be told before that is made, so that there is no
+    /// instant at which nobody else knows of it.
+    ///
+    /// # Errors
+    /// [`CgroupError::PathTooLong`].
+    pub fn remains(&self, process: &ProcessCgroup<'_>) -> Result<Remains, CgroupError> {
+        Remains::of(&GroupName::new(process), &self.homes)
     }
 
     /// Makes the cgroup of one process below home.

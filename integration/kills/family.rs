@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::rng::Rng;
 use super::tree::{self, Family, NAME, is_ended_for_its_guard, is_lost, killed_at_once, signalled};
-use crate::harness::{Farm, Program, SOON, alive, cgroups_of, until};
+use crate::harness::{Farm, Program, SOON, alive, cgroups_of, children_of, until};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
@@ -168,6 +170,31 @@ fn a_front_that_is_killed_while_it_waits_for_the_start_leaves_a_family_in_order(
     farm.ctl(&["rm", "-f", NAME]).ok();
     family.is_gone(&[]);
     until("only the zerovisor is left", SOON, || (farm.members() == node).then_some(()));
+}
+
+/// From before the watcher is forked until after its run has begun, which is some 30 ms for a debug build.
+#[test]
+fn a_family_killed_at_any_instant_of_its_start_leaves_nothing() {
+    let (farm, mut rng) = (Farm::new(), Rng::seeded());
+    let (command, mark) = tree::scripts(&farm);
+    let node = [farm.node_pid()];
+    for n in 0..40 {
+        let name = format!("{mark}-{n}");
+        let guard = farm.watch(&[&["--name", &name, "--stop-timeout", "300ms"], &command[..]].concat());
+        let at = rng.below(Duration::from_millis(30));
+        std::thread::sleep(at);
+        // Every other time the watcher, if there is one by now.
+        let watcher = children_of(guard.pid).first().copied().filter(|_| n % 2 == 0);
+        signalled(&[watcher.unwrap_or(guard.pid)], Signal::SIGKILL);
+        let ended = guard.end(SOON);
+        let what = if watcher.is_some() { "watcher" } else { "guard" };
+        until(&format!("nobody is left of a {what} killed after {at:?}: {}", ended.err()), SOON, || {
+            (farm.members() == node).then_some(())
+        });
+        until(&format!("no cgroup is left of a {what} killed after {at:?}"), SOON, || {
+            cgroups_of(&name).is_empty().then_some(())
+        });
+    }
 }
 
 /// A zerovisor is restarted, and its processes are removed before their watchers are back.

@@ -91,11 +91,12 @@ struct Sweep {
     at: Option<Instant>,
 }
 
-/// Finds where runs can be put and makes the cgroup, with a leaf for a run that follows at once.
+/// Finds where runs can be put and makes the cgroup, with a leaf for a run that follows at once. Before there is anything to clean up,
+/// `entrust` is told what that is, as text.
 ///
 /// # Errors
 /// Nothing may be started.
-pub(super) fn place(wanted: &Wanted) -> Result<Placed, NotPlaced> {
+pub(super) fn place(wanted: &Wanted, entrust: impl FnOnce(&str)) -> Result<Placed, NotPlaced> {
     if wanted.mode == CgroupMode::Off {
         return Ok(Placed::nowhere("--cgroup off".to_owned(), true));
     }
@@ -106,8 +107,7 @@ pub(super) fn place(wanted: &Wanted) -> Result<Placed, NotPlaced> {
     }
     let limits = limits(&wanted.limits);
     let optional = wanted.mode == CgroupMode::Auto && wanted.limits.is_empty();
-    let made = make(&site, wanted, &limits);
-    match made {
+    match make(&site, wanted, &limits, entrust) {
         Ok((group, first)) => {
             let placement = Placement { rung: rung(site.rung()), why: why(&site) };
             let sweep = Some(Sweep { site, pid_namespace: wanted.owner.pid_namespace, at: None });
@@ -128,10 +128,17 @@ pub(super) fn place(wanted: &Wanted) -> Result<Placed, NotPlaced> {
     }
 }
 
-fn make(site: &Site, wanted: &Wanted, limits: &cgroup::Limits) -> Result<(Group, Option<Leaf>), CgroupError> {
+fn make(
+    site: &Site,
+    wanted: &Wanted,
+    limits: &cgroup::Limits,
+    entrust: impl FnOnce(&str),
+) -> Result<(Group, Option<Leaf>), CgroupError> {
     let HostProof { pid, start_ticks, pid_namespace, .. } = wanted.owner;
     let owner = Owner { pid, start_ticks, pid_namespace };
-    let group = site.create(&ProcessCgroup { name: &wanted.name, id: *wanted.id.bytes(), owner })?;
+    let process = ProcessCgroup { name: &wanted.name, id: *wanted.id.bytes(), owner };
+    entrust(&site.remains(&process)?.to_text());
+    let group = site.create(&process)?;
     match wanted.starts.then(|| group.run(1, limits)).transpose() {
         Ok(first) => Ok((group, first)),
         Err(error) => {
@@ -185,11 +192,6 @@ impl Placed {
         let placement = Placement { rung: Rung::None, why };
         let limits = cgroup::Limits::default();
         Placed { placement, group: None, first: None, limits, optional, sweep: None, left: Vec::new(), remove_at: None }
-    }
-
-    /// What the guard needs to clean up after us.
-    pub(super) fn remains(&self) -> Option<String> {
-        self.group.as_ref().map(|group| group.remains().to_text())
     }
 
     /// The name of the group, by which its members are told.

@@ -133,7 +133,7 @@ impl Session {
         }
         let (detached, created_at) = (spec.detached, clock::timestamp());
         let host = Host::here().proof_of(pid.cast_signed());
-        let placed = placement::place(&Wanted {
+        let wanted = Wanted {
             name: spec.name.to_string(),
             id,
             owner: host.clone(),
@@ -141,12 +141,11 @@ impl Session {
             has_front: side.has_front(),
             mode: spec.cgroup,
             limits: spec.limits,
+        };
+        let placed = placement::place(&wanted, |remains| {
+            // A guard that cannot be told is dead: that is noticed as any death of it is.
+            let _noticed_elsewhere = side.entrust(remains);
         });
-        // At once, so that the guard cleans up whatever becomes of us.
-        if let Some(remains) = placed.as_ref().ok().and_then(Placed::remains) {
-            // One that cannot be told is dead: that is noticed as any death of it is.
-            let _noticed_elsewhere = side.entrust(&remains);
-        }
         let hello = WatcherHello {
             id,
             secret: clock::random()?,
