@@ -1,5 +1,7 @@
 //! Peers that break the protocol are dropped, told of once, and cost nobody else anything.
 
+mod false_nodes;
+
 use std::time::{Duration, Instant};
 
 use zerovisor_core::id::Id;

@@ -2,6 +2,7 @@
 
 mod counting;
 mod farm;
+mod impostor;
 mod node;
 mod peer;
 mod procs;
@@ -14,7 +15,8 @@ mod wait;
 
 pub(crate) use counting::{assert_counted, count, enough};
 pub(crate) use farm::Farm;
-pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
+pub(crate) use impostor::{client_welcome, impostor, impostor_on_tcp, watcher_welcome};
+pub(crate) use peer::{Door, Peer, READY, frame, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};
 pub(crate) use run::Program;
 pub(crate) use scripted::{Client, Watcher};
