@@ -1,6 +1,8 @@
 //! Peers that break the protocol are dropped, told of once, and cost nobody else anything.
 
 mod false_nodes;
+mod false_owners;
+mod tricks;
 
 use std::time::{Duration, Instant};
 

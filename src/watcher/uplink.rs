@@ -139,6 +139,8 @@ pub(super) struct Uplink {
     away_since: Option<Instant>,
     /// When anything was last acknowledged, or a link made.
     progress_at: Instant,
+    /// When a zerovisor last took a record.
+    taken_at: Instant,
     /// What was last said about the present outage.
     told: Option<String>,
     links_lost: u64,
@@ -158,6 +160,7 @@ impl Uplink {
             settled: false,
             away_since: Some(now),
             progress_at: now,
+            taken_at: now,
             told: None,
             links_lost: 0,
         }
@@ -196,6 +199,11 @@ impl Uplink {
     /// When anything was last acknowledged, or a link made.
     pub(super) fn progress_at(&self) -> Instant {
         self.progress_at
+    }
+
+    /// When a zerovisor last took a record; one that welcomes again and again and takes none makes no progress.
+    pub(super) fn taken_at(&self) -> Instant {
+        self.taken_at
     }
 
     /// Whether a zerovisor ever took it in.
@@ -328,8 +336,12 @@ impl Uplink {
         }
         match message {
             ToPeer::Ack { seq, window_bytes } => {
+                let first = window.first_seq();
                 window.on_ack(seq, window_bytes)?;
                 self.progress_at = now;
+                if window.first_seq() > first {
+                    self.taken_at = now;
+                }
                 self.on_use();
                 Ok(None)
             }
