@@ -44,17 +44,26 @@ pub(crate) enum Door {
 
 trait Stream: Read + Write + Send {
     fn finish(&self) -> io::Result<()>;
+    fn be_patient(&self, patience: Duration) -> io::Result<()>;
 }
 
 impl Stream for UnixStream {
     fn finish(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
+
+    fn be_patient(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
+    }
 }
 
 impl Stream for TcpStream {
     fn finish(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn be_patient(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
     }
 }
 
@@ -179,6 +188,13 @@ impl Peer {
                 Err(error) => panic!("the zerovisor keeps the link: {error}"),
             }
         }
+    }
+
+    /// Passes over what the other side says, until it closes or has said nothing for so long.
+    pub(crate) fn hears_nothing_for(&mut self, silence: Duration) {
+        self.0.be_patient(silence).unwrap();
+        while self.0.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {}
+        self.0.be_patient(PATIENCE).unwrap();
     }
 
     /// Says that nothing more comes, and waits until the other side closes too.

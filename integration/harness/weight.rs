@@ -12,3 +12,8 @@ fn status_kib(pid: i32, field: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.unwrap_or_else(|| panic!("no {field} in {status}")).trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+/// Its open descriptors.
+pub(crate) fn descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}

@@ -245,7 +245,7 @@ impl HubTask {
 
     fn declare(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<Declared, Refusal> {
         let (generation, change) = self.registry.declare(hello, local, orders).inspect_err(|refusal| {
-            tracing::warn!(id = %hello.id, name = %hello.spec.name, %refusal, "a watcher was refused");
+            tracing::debug!(id = %hello.id, name = %hello.spec.name, %refusal, "a watcher was refused");
         })?;
         let Some(entry) = self.registry.get(hello.id) else {
             return Err(Refusal::Busy("the process was removed just now".into()));
@@ -284,6 +284,10 @@ impl HubTask {
         let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
         if let Some(change) = self.registry.unlink(id, generation, farewell, heard, alive) {
             self.note(id, change);
+        }
+        while let Some(ghost) = self.registry.forget_ghost() {
+            // Whether that came off is told by the disk, if anybody.
+            drop(self.scribe.remove(ghost));
         }
         // What has ended for good is not written any more: its descriptors are free for others.
         let ended = |state: State| !state.is_live();

@@ -1,5 +1,6 @@
 //! The registry: every process this node knows, with what its facts and its link say of it. Pure: the hub tells it what happened.
 
+mod ghosts;
 mod select;
 
 use std::collections::{HashMap, VecDeque};
@@ -178,15 +179,25 @@ pub(super) struct Registry {
     next_generation: u64,
     /// Whose watchers may not know yet that they were removed.
     removed: VecDeque<Id>,
+    /// That may never have written, oldest first.
+    ghosts: VecDeque<Id>,
 }
 
+/// Processes that are known, at most; the watcher of one more is refused until some are removed.
+const PROCESSES_MAX: usize = 65_536;
 /// Removed processes that are remembered; a watcher that was away for longer brings its process back.
 const REMOVED_MAX: usize = 4096;
 
 impl Registry {
     /// An empty one.
     pub(super) fn new(node: NodeName) -> Registry {
-        Registry { node, entries: HashMap::new(), next_generation: 1, removed: VecDeque::new() }
+        Registry {
+            node,
+            entries: HashMap::new(),
+            next_generation: 1,
+            removed: VecDeque::new(),
+            ghosts: VecDeque::new(),
+        }
     }
 
     /// The process of this id.
@@ -205,7 +216,9 @@ impl Registry {
         let declared = State::Starting;
         let live = story.state.unwrap_or(declared).is_live();
         let reach = if live { Reach::Unreachable { since: now } } else { Reach::Gone };
-        self.entries.insert(meta.id, Entry::new(meta, true, story, declared, reach));
+        let id = meta.id;
+        self.entries.insert(id, Entry::new(meta, true, story, declared, reach));
+        self.left(id);
     }
 
     /// A watcher says hello: its entry, new or known, with a name of its own and this link.
@@ -224,6 +237,10 @@ impl Registry {
         let known = self.entries.get(&hello.id);
         if known.is_some_and(|entry| entry.meta.secret != hello.secret) {
             return Err(Refusal::NotYours(hello.id));
+        }
+        if known.is_none() && self.entries.len() >= PROCESSES_MAX {
+            let why = format!("{PROCESSES_MAX} processes are known here already: remove some with zvctl rm");
+            return Err(Refusal::Busy(why));
         }
         let wanted = known.map_or(&hello.spec.name, |entry| &entry.meta.name);
         let name = self.free_name(hello, wanted)?;
@@ -369,6 +386,7 @@ impl Registry {
         };
         entry.reach = reach;
         entry.publish();
+        self.left(id);
         change
     }
 

@@ -21,12 +21,13 @@ use super::calls::{CALLS_MAX, Call, OrderCall};
 use super::client;
 use super::hub::{Declared, Hub};
 use super::in_flight::{Acknowledged, Unjournaled};
+use super::lobby::Announced;
 use super::machine::Machine;
 use super::samples::{self, SAMPLES_APART};
 use super::scribe::{Opening, Receipt, Scribe};
 use super::viewers::{Numbers, Relay};
 use crate::PROGRAM_VERSION;
-use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
+use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer, Telling};
 
 /// How long a link may take to say hello once its handshake is done.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -51,6 +52,8 @@ pub(super) struct Node {
     pub pool: Arc<Mutex<Pool>>,
     /// What viewers are numbered by.
     pub viewers: Numbers,
+    /// How often misbehaviour is told.
+    pub telling: Telling,
     /// What it runs on.
     pub machine: Arc<Machine>,
     /// When the node began, by the monotonic clock.
@@ -83,29 +86,52 @@ pub(super) enum SessionError {
     /// Nothing was heard for three heartbeats.
     #[error("silent for {} heartbeats", HEARTBEATS_MISSED)]
     Silent,
+    /// It asks, and takes nothing of the answers.
+    #[error("it has read none of its answers for {} s", client::UNREAD_MAX.as_secs())]
+    Unread,
     /// The node is ending.
     #[error("the zerovisor is ending")]
     Ending,
 }
 
+impl SessionError {
+    /// What of it does not depend on what the peer said.
+    fn kind(&self) -> &'static str {
+        match self {
+            SessionError::Link(LinkError::Refused(_)) => "cut off by the gate",
+            SessionError::Link(_) => "connection lost",
+            SessionError::Wire(_) => "not a message",
+            SessionError::Violation(_) => "protocol violation",
+            SessionError::NoHello => "no hello",
+            SessionError::Refused(_) => "refused",
+            SessionError::Journal(_) => "journal",
+            SessionError::Silent => "silent",
+            SessionError::Unread => "does not read",
+            SessionError::Ending => "ending",
+        }
+    }
+}
+
 impl Node {
     /// Serves a link to its end and says why it ended, once.
-    pub(super) async fn serve(self, link: Link) {
-        let peer = link.peer.to_string();
-        match self.serve_role(link).await {
+    pub(super) async fn serve(self, link: Link, announced: Announced) {
+        let (peer, origin) = (link.peer.to_string(), link.peer.origin());
+        match self.serve_role(link, &announced).await {
             Ok(()) => tracing::debug!(%peer, "link closed"),
             Err(SessionError::Link(error @ (LinkError::PeerClosed | LinkError::PeerCutOff))) => {
                 tracing::debug!(%peer, %error, "link ended");
             }
-            Err(error) => tracing::warn!(%peer, %error, "link dropped"),
+            Err(error) if self.telling.tells(origin, error.kind()) => tracing::warn!(%peer, %error, "link dropped"),
+            Err(error) => tracing::debug!(%peer, %error, "link dropped"),
         }
     }
 
-    async fn serve_role(&self, mut link: Link) -> Result<(), SessionError> {
+    async fn serve_role(&self, mut link: Link, announced: &Announced) -> Result<(), SessionError> {
         let first = timeout(HELLO_WITHIN, link.rx.recv()).await.map_err(|_| SessionError::NoHello)??;
         let ToNode::Hello(hello) = wire::decode_header(&first.header)? else {
             return Err(SessionError::Violation("the first message is not a hello".into()));
         };
+        announced.set();
         let Some(version) = VERSIONS.common(hello.versions) else {
             let reason = Refusal::Versions { ours: hello.versions, theirs: VERSIONS };
             return refuse(link, reason).await;
