@@ -4,6 +4,7 @@ mod bystander;
 mod crowds;
 mod false_nodes;
 mod false_owners;
+mod fields;
 mod floods;
 mod tricks;
 

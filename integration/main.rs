@@ -31,6 +31,7 @@ mod samples;
 mod screens;
 mod seats;
 mod service;
+mod slow;
 mod streams;
 mod terminals;
 mod viewers;

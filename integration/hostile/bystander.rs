@@ -47,6 +47,13 @@ impl Bystander {
         self.took(begun, "ps");
     }
 
+    /// The same by a line alone.
+    pub(super) fn is_served_quickly(&mut self, farm: &Farm) {
+        let begun = Instant::now();
+        farm.ctl(&["ping"]).ok();
+        self.took(begun, "a ping");
+    }
+
     fn took(&self, begun: Instant, what: &str) {
         assert!(begun.elapsed() < SERVED_WITHIN, "{what} took {:?}, the {}th time", begun.elapsed(), self.said);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zerovisor_core::address::Selection;
 use zerovisor_core::id::Id;
 use zerovisor_core::size::Size;
-use zerovisor_core::wire::{Answer, Ask, Failure, Role, ToNode, ToPeer, Until};
+use zerovisor_core::wire::{Answer, Ask, Deed, Failure, Role, ToNode, ToPeer, Until};
 
 use super::bystander::Bystander;
 use super::{door, drops, head};
@@ -48,6 +48,17 @@ fn requests_beyond_the_most_are_refused_and_the_link_goes_on() {
         matches!(client.hears().answer, Answer::Here { .. }).then_some(())
     });
     bystander.is_served(&farm);
+}
+
+#[test]
+fn a_request_names_so_many_processes_at_most() {
+    let farm = Farm::new();
+    let mut client = Client::of(&farm);
+    let named = |count| Selection { addresses: vec!["nobody".parse().unwrap(); count], labels: Vec::new() };
+    client.asks(Ask::Do { select: named(257), deed: Deed::Restart });
+    assert!(client.failure().to_string().contains("at most 256"));
+    client.asks(Ask::List { select: named(256), ended: true });
+    assert!(matches!(client.failure(), Failure::Unknown(_)));
 }
 
 /// What a zerovisor may grow by, in KiB, for clients that ask for much and read nothing.

@@ -269,7 +269,7 @@ impl<'a> Attached<'a> {
                     self.console.begin_picture();
                 }
                 self.picture_begun = !last;
-                self.skipped_bytes += if last { skipped_bytes } else { 0 };
+                self.skipped_bytes = self.skipped_bytes.saturating_add(if last { skipped_bytes } else { 0 });
                 self.console.show(payload);
             }
             View::Terminal => self.console.show(payload),

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
+use zerovisor_core::address::Selection;
 use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{self, Answer, Ask, Failure, Request, ToNode, ToPeer};
 
@@ -32,6 +33,8 @@ pub(super) const REQUESTS_MAX: usize = 64;
 const ANSWERS_QUEUED: usize = 16;
 /// Bytes of answers that wait for a client's socket, about; then the next answer waits.
 const UNSENT_BYTES: u64 = 4 << 20;
+/// Names and labels in one request, at most: each is looked up among all processes.
+const SELECTED_MAX: usize = 256;
 /// Answers of one link that are made as a whole (rows, details, last events) at once; the next one is made when one of them has gone to the
 /// queue. So a client that asks for much and reads little costs little.
 const WHOLE_AT_ONCE: usize = 2;
@@ -187,6 +190,11 @@ impl Client {
         if self.requests.contains_key(&number) {
             return refuse(Failure::Other(format!("request {number} is under way already")));
         }
+        let selected = selection(&request.ask).map_or(0, |select| select.addresses.len() + select.labels.len());
+        if selected > SELECTED_MAX {
+            let why = format!("{selected} names and labels in one request: at most {SELECTED_MAX}");
+            return refuse(Failure::Other(why));
+        }
         let answers = Answers::new(number, self.queue.clone(), Arc::clone(&self.whole));
         // Here and not in its task: what the client types next may be the next message.
         let viewer = match &request.ask {
@@ -211,6 +219,16 @@ impl Client {
         });
         self.requests.insert(number, Running { serial, answers, task, viewer });
         None
+    }
+}
+
+/// The processes a request is about, where it can be about several.
+fn selection(ask: &Ask) -> Option<&Selection> {
+    match ask {
+        Ask::List { select, .. } | Ask::Do { select, .. } | Ask::Wait { select, .. } => Some(select),
+        Ask::Logs(ask) => Some(&ask.select),
+        Ask::Events(ask) => Some(&ask.select),
+        Ask::Ping | Ask::Inspect(_) | Ask::Attach(_) | Ask::Screen { .. } | Ask::NodeRows => None,
     }
 }
 

@@ -11,6 +11,7 @@ use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::name::NodeName;
 use zerovisor_core::record::{Head, OUTPUT_MAX_BYTES, Record};
+use zerovisor_core::spec::COMMAND_SHOWN_BYTES;
 use zerovisor_core::stats::Sample;
 use zerovisor_core::wire::{
     self, FACT_MAX_BYTES, Hello, Outcome, Refusal, Refused, Role, ToNode, ToPeer, VERSIONS, WatcherHello,
@@ -35,6 +36,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes on their way to a watcher's socket past which calls wait: they are thousands of small ones, so that nothing that clients do makes
 /// the link refuse a message, which would end it.
 const CALLS_UNSENT_BYTES: u64 = 64 << 10;
+
+/// A command that was cut ends with a mark and perhaps a character too many.
+const CUT_BYTES: usize = 16;
 
 /// One part in so many of a window may be journaled before it is acknowledged, while more is coming.
 const ACK_SHARE: u64 = 4;
@@ -188,6 +192,11 @@ fn check(hello: &WatcherHello) -> Result<(), SessionError> {
     let wrong = |what: &str| Err(SessionError::Violation(format!("hello with {what}")));
     if hello.first_seq == 0 || hello.next_seq < hello.first_seq {
         return wrong("sequence numbers out of order");
+    }
+    // A shown command is cut by its watcher; every row carries it.
+    let shown: usize = hello.spec.command.iter().map(|word| word.len() + 1).sum();
+    if shown > COMMAND_SHOWN_BYTES + CUT_BYTES {
+        return wrong("a command longer than is shown");
     }
     match hello.state {
         State::Lost | State::Unreachable => wrong("a state only a zerovisor can give"),
