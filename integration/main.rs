@@ -37,6 +37,7 @@ mod samples;
 mod screens;
 mod seats;
 mod service;
+mod slow;
 mod soak;
 mod spool;
 mod streams;

@@ -107,6 +107,7 @@ fn throughput(setup: Setup, bytes: usize, span: Duration) -> (f64, f64) {
     let receiver = std::thread::spawn(move || {
         on_runtime(async move {
             let mut end = serve(setup, &server_path, bound).await;
+            assert_eq!(end.recv().await, "hello");
             let mut received = 0;
             // An empty payload ends it.
             while !end.recv().await.is_empty() {
@@ -123,6 +124,8 @@ fn throughput(setup: Setup, bytes: usize, span: Duration) -> (f64, f64) {
     is_bound.recv().unwrap();
     let figures = on_runtime(async {
         let mut end = connect(setup, &path).await;
+        // A gate lets a first message be no longer than a hello.
+        end.send(Bytes::from_static(b"hello")).await;
         let payload = Bytes::from(vec![7; bytes]);
         let (start, cpu) = (Instant::now(), cpu_seconds());
         let (mut sent, mut credit) = (0usize, window);

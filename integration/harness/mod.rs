@@ -4,6 +4,7 @@ mod counting;
 mod disk;
 mod farm;
 mod groups;
+mod impostor;
 mod kept;
 mod node;
 mod peer;
@@ -15,13 +16,15 @@ mod stage;
 mod terminal;
 mod tmux;
 mod wait;
+mod weight;
 
 pub(crate) use counting::{assert_counted, count, enough};
 pub(crate) use disk::Disk;
 pub(crate) use farm::Farm;
 pub(crate) use groups::cgroups_of;
+pub(crate) use impostor::{client_welcome, impostor, impostor_on_tcp, watcher_welcome};
 pub(crate) use kept::{Kept, started_and_taken, until_taken};
-pub(crate) use peer::{Door, Peer, READY, greeting, hello, watcher_hello};
+pub(crate) use peer::{Door, Peer, READY, frame, greeting, hello, watcher_hello};
 pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};
 pub(crate) use records::{Missing, Told, assert_accounted, facts, journaled, kept, left_in, spools};
 pub(crate) use run::{Ended, Program};
@@ -30,6 +33,7 @@ pub(crate) use stage::Stage;
 pub(crate) use terminal::Terminal;
 pub(crate) use tmux::Tmux;
 pub(crate) use wait::{LONG, SOON, until};
+pub(crate) use weight::{descriptors, resident_kib};
 
 /// Ends a test that cannot be made here, loudly: the line is counted by `make test` and never taken for a success.
 ///

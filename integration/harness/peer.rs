@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
-
 use zerovisor_core::spec::Spec;
 use zerovisor_core::stats::{Placement, Rung};
 use zerovisor_core::units::Timestamp;
@@ -22,6 +23,9 @@ const LONG: u8 = 2;
 
 /// The READY command of a DEALER.
 pub(crate) const READY: &[u8] = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER";
+
+/// The READY command of a ROUTER.
+const ROUTER_READY: &[u8] = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER";
 
 /// The 64 bytes every ZMTP 3 peer begins with.
 pub(crate) fn greeting() -> Vec<u8> {
@@ -40,17 +44,26 @@ pub(crate) enum Door {
 
 trait Stream: Read + Write + Send {
     fn finish(&self) -> io::Result<()>;
+    fn be_patient(&self, patience: Duration) -> io::Result<()>;
 }
 
 impl Stream for UnixStream {
     fn finish(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
+
+    fn be_patient(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
+    }
 }
 
 impl Stream for TcpStream {
     fn finish(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn be_patient(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
     }
 }
 
@@ -60,29 +73,55 @@ pub(crate) struct Peer(Box<dyn Stream>);
 impl Peer {
     /// Connects and says nothing.
     pub(crate) fn silent(door: &Door) -> Peer {
+        Peer::connected(door).unwrap()
+    }
+
+    /// The same where nobody may be let in.
+    pub(crate) fn connected(door: &Door) -> io::Result<Peer> {
         match door {
-            Door::Ipc(path) => {
-                let stream = UnixStream::connect(path).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                Peer(Box::new(stream))
-            }
-            Door::Tcp(port) => {
-                let stream = TcpStream::connect(("127.0.0.1", *port)).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                Peer(Box::new(stream))
-            }
+            Door::Ipc(path) => Peer::on_unix(UnixStream::connect(path)?),
+            Door::Tcp(port) => Peer::on_tcp(TcpStream::connect(("127.0.0.1", *port))?),
         }
+    }
+
+    /// On a stream that is connected.
+    pub(super) fn on_unix(stream: UnixStream) -> io::Result<Peer> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Peer(Box::new(stream)))
+    }
+
+    /// Likewise.
+    pub(super) fn on_tcp(stream: TcpStream) -> io::Result<Peer> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Peer(Box::new(stream)))
     }
 
     /// Connects and shakes hands as a DEALER.
     pub(crate) fn greeted(door: &Door) -> Peer {
-        let mut peer = Peer::silent(door);
-        peer.bytes(&[&greeting(), READY].concat());
+        Peer::try_greeted(door).unwrap()
+    }
+
+    /// The same where nobody may be let in.
+    pub(crate) fn try_greeted(door: &Door) -> io::Result<Peer> {
+        let mut peer = Peer::connected(door)?;
+        peer.shakes_hands(READY)?;
+        Ok(peer)
+    }
+
+    /// Shakes hands as a ROUTER with whoever has connected to us.
+    pub(crate) fn greets_back(&mut self) -> io::Result<()> {
+        self.shakes_hands(ROUTER_READY)
+    }
+
+    fn shakes_hands(&mut self, ready: &[u8]) -> io::Result<()> {
+        self.0.write_all(&[&greeting(), ready].concat())?;
         let mut theirs = [0; 64];
-        peer.0.read_exact(&mut theirs).unwrap();
-        let (flags, body) = peer.frame().unwrap();
+        self.0.read_exact(&mut theirs)?;
+        let (flags, body) = self.frame()?;
         assert!(flags & 4 != 0 && body.starts_with(b"\x05READY"), "{body:?}");
-        peer
+        Ok(())
     }
 
     /// Writes bytes; that the other side has closed already is no failure.
@@ -90,13 +129,30 @@ impl Peer {
         let _ = self.0.write_all(bytes);
     }
 
+    /// Writes bytes.
+    ///
+    /// # Errors
+    /// The other side has closed, or has not read for a while.
+    pub(crate) fn try_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
     /// Sends a message.
-    pub(crate) fn say(&mut self, message: &ToNode, payload: Option<&[u8]>) {
+    pub(crate) fn say(&mut self, message: &impl Serialize, payload: Option<&[u8]>) {
+        let _ = self.try_say(message, payload);
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// The other side has closed, or has not read for a while.
+    pub(crate) fn try_say(&mut self, message: &impl Serialize, payload: Option<&[u8]>) -> io::Result<()> {
         let header = wire::encode_header(message).unwrap();
-        self.frame_out(if payload.is_some() { MORE } else { 0 }, &header);
+        let mut bytes = frame(if payload.is_some() { MORE } else { 0 }, &header);
         if let Some(payload) = payload {
-            self.frame_out(0, payload);
+            bytes.extend(frame(0, payload));
         }
+        self.try_bytes(&bytes)
     }
 
     /// Says that it is there.
@@ -104,23 +160,25 @@ impl Peer {
         self.say(&ToNode::Ping { nonce: 0 }, None);
     }
 
-    /// Sends one frame.
-    pub(crate) fn frame_out(&mut self, flags: u8, body: &[u8]) {
-        let mut bytes = vec![flags | LONG];
-        bytes.extend((body.len() as u64).to_be_bytes());
-        bytes.extend(body);
-        self.bytes(&bytes);
-    }
-
     /// The next message of the zerovisor; none once it has closed the link.
     pub(crate) fn hear(&mut self) -> Option<(ToPeer, Vec<u8>)> {
+        self.hears()
+    }
+
+    /// The next message of the other side, whoever that is; none once it has closed the link.
+    pub(crate) fn hears<T: DeserializeOwned>(&mut self) -> Option<(T, Vec<u8>)> {
         let (flags, header) = self.frame().ok()?;
         let payload = if flags & MORE != 0 { self.frame().ok()?.1 } else { Vec::new() };
         Some((wire::decode_header(&header).unwrap(), payload))
     }
 
-    /// Says nothing more and waits until the other side closes.
+    /// Waits until the other side closes, whatever it says before.
     pub(crate) fn meets_its_end(mut self) {
+        self.is_left();
+    }
+
+    /// The same, and stays.
+    pub(crate) fn is_left(&mut self) {
         let mut rest = [0; 4096];
         loop {
             match self.0.read(&mut rest) {
@@ -130,6 +188,13 @@ impl Peer {
                 Err(error) => panic!("the zerovisor keeps the link: {error}"),
             }
         }
+    }
+
+    /// Passes over what the other side says, until it closes or has said nothing for so long.
+    pub(crate) fn hears_nothing_for(&mut self, silence: Duration) {
+        self.0.be_patient(silence).unwrap();
+        while self.0.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {}
+        self.0.be_patient(PATIENCE).unwrap();
     }
 
     /// Says that nothing more comes, and waits until the other side closes too.
@@ -153,6 +218,14 @@ impl Peer {
         self.0.read_exact(&mut body)?;
         Ok((prefix[0], body))
     }
+}
+
+/// One frame, as it stands on the wire.
+pub(crate) fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![flags | LONG];
+    bytes.extend((body.len() as u64).to_be_bytes());
+    bytes.extend(body);
+    bytes
 }
 
 /// A hello in this role.

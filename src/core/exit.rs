@@ -96,7 +96,7 @@ impl ExitReport {
 
 impl fmt::Display for ExitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cpu = Duration::from_micros(self.usage.cpu_user_us + self.usage.cpu_system_us);
+        let cpu = Duration::from_micros(self.usage.cpu_user_us.saturating_add(self.usage.cpu_system_us));
         let peak = Bytes(self.peak_bytes());
         write!(f, "{} after {} (cpu {}, peak {peak})", self.exit, Span(self.runtime), Span(cpu))?;
         match (self.oom, self.usage.oom_kills) {

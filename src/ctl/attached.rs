@@ -13,7 +13,7 @@ use zerovisor_core::address::Address;
 use zerovisor_core::id::Id;
 use zerovisor_core::size::Size;
 use zerovisor_core::units::Span;
-use zerovisor_core::wire::{Answer, Ask, AttachAsk, Failure, TYPED_WINDOW_BYTES, View};
+use zerovisor_core::wire::{Answer, Ask, AttachAsk, Failure, STREAM_WINDOW_BYTES, TYPED_WINDOW_BYTES, View};
 
 use super::client::{Client, Part, Wake};
 use super::error::CtlError;
@@ -239,6 +239,9 @@ impl<'a> Attached<'a> {
             return Ok(None);
         }
         self.linked.credit.shown += part.payload.len() as u64;
+        if self.linked.credit.shown > STREAM_WINDOW_BYTES {
+            return Err(self.linked.client.beyond("it sends more of the terminal than was granted"));
+        }
         let view = match part.answer {
             Answer::View(view) => view,
             Answer::End(_) => return Ok(None),
@@ -267,7 +270,7 @@ impl<'a> Attached<'a> {
                     self.console.begin_picture();
                 }
                 self.picture_begun = !last;
-                self.skipped_bytes += if last { skipped_bytes } else { 0 };
+                self.skipped_bytes = self.skipped_bytes.saturating_add(if last { skipped_bytes } else { 0 });
                 self.console.show(payload);
             }
             View::Terminal => self.console.show(payload),

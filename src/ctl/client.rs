@@ -8,19 +8,17 @@
 //! ```
 //! [`Client::wake`] only waits and may be cancelled; [`Client::on`] acts and may not.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use zerovisor_core::name::NodeName;
 use zerovisor_core::units::{Span, micros};
-use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{
-    Answer, Ask, Failure, Hello, Request, Role, ToNode, ToPeer, VERSIONS, WireError, decode_header, decode_page,
-    encode_header,
+    Answer, Ask, Hello, Request, Role, ToNode, ToPeer, VERSIONS, WireError, decode_header, encode_header,
 };
 
+pub use self::replies::{IN_FLIGHT_MAX, REPLY_MAX_BYTES, Reply, collect};
 use super::error::CtlError;
 use crate::net::{Endpoint, Frames, Link, LinkError, dial};
 
@@ -28,10 +26,6 @@ use crate::net::{Endpoint, Frames, Link, LinkError, dial};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Pings without anything heard, after which a link is lost.
 const MISSES_MAX: u32 = 3;
-/// Requests that wait for their answers at once; further ones wait for these. Below what a node takes of one link.
-pub const IN_FLIGHT_MAX: usize = 16;
-/// How much longer than the node we wait: it may know which of the others did not answer.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// What is asked without a limit may take this long; it can be added to a clock.
 const NO_LIMIT: Duration = Duration::from_secs(10 * 366 * 86_400);
 
@@ -53,15 +47,8 @@ pub struct Part {
     pub answer: Answer,
     /// Its payload frame.
     pub payload: Bytes,
-}
-
-/// A whole answer.
-#[derive(Debug, Default)]
-pub struct Reply {
-    /// Its parts but the last.
-    pub parts: Vec<(Answer, Bytes)>,
-    /// Whom it is from.
-    pub nodes: Nodes,
+    /// The size of both of its frames.
+    pub bytes: usize,
 }
 
 /// What a client waited for.
@@ -178,7 +165,8 @@ impl Client {
         self.misses = 0;
         match read(&self.door, &frames)? {
             ToPeer::Answer { request, answer } => {
-                Ok(Some(Part { request, answer, payload: frames.payload.unwrap_or_default() }))
+                let payload = frames.payload.unwrap_or_default();
+                Ok(Some(Part { request, answer, bytes: frames.header.len() + payload.len(), payload }))
             }
             ToPeer::Pong { .. } | ToPeer::Farewell => Ok(None),
             other @ (ToPeer::Welcome(_)
@@ -198,72 +186,20 @@ impl Client {
         self.send(&ToNode::Ping { nonce: u64::from(self.misses) }, None).await
     }
 
-    /// Asks and collects the whole answer.
-    ///
-    /// # Errors
-    /// There is no answer, or the link is lost.
-    pub async fn answer(&mut self, ask: Ask) -> Result<Reply, CtlError> {
-        let limit = Some(self.door.timeout);
-        let replies = self.answers(vec![ask], limit).await?;
-        let only = replies.into_iter().next().unwrap_or_else(|| Ok(Reply::default()));
-        only.map_err(CtlError::Failed)
-    }
-
-    /// Asks several things, some at a time, and collects the answers in the order of the questions.
-    ///
-    /// # Errors
-    /// The link is lost, or nothing was heard about any of them for the limit and a little more.
-    pub async fn answers(
-        &mut self,
-        asks: Vec<Ask>,
-        limit: Option<Duration>,
-    ) -> Result<Vec<Result<Reply, Failure>>, CtlError> {
-        let mut replies: Vec<Result<Reply, Failure>> = asks.iter().map(|_| Ok(Reply::default())).collect();
-        let mut todo: VecDeque<(usize, Ask)> = asks.into_iter().enumerate().collect();
-        let mut open: HashMap<u64, usize> = HashMap::new();
-        loop {
-            while open.len() < IN_FLIGHT_MAX
-                && let Some((at, ask)) = todo.pop_front()
-            {
-                open.insert(self.ask(ask, limit, None).await?, at);
-            }
-            if open.is_empty() {
-                return Ok(replies);
-            }
-            let part = self.part(limit.map(|limit| limit + PATIENCE)).await?;
-            let Some(at) = open.get(&part.request).copied() else { continue };
-            if !part.payload.is_empty() {
-                self.grant(part.request, part.payload.len() as u64).await?;
-            }
-            if collect(&mut replies[at], part.answer, part.payload) {
-                open.remove(&part.request);
-            }
-        }
-    }
-
-    /// Sends a request with a payload and waits for its answer.
-    ///
-    /// # Errors
-    /// There is no answer, or the link is lost.
-    pub async fn deliver(&mut self, ask: Ask, payload: Bytes) -> Result<Reply, CtlError> {
-        let limit = self.door.timeout;
-        let request = self.ask(ask, Some(limit), Some(payload)).await?;
-        let mut reply = Ok(Reply::default());
-        loop {
-            let part = self.part(Some(limit + PATIENCE)).await?;
-            if part.request == request && collect(&mut reply, part.answer, part.payload) {
-                return reply.map_err(CtlError::Failed);
-            }
-        }
-    }
-
     /// The next part of any answer.
     ///
     /// # Errors
     /// The link is lost, or nothing came in time.
     pub async fn part(&mut self, limit: Option<Duration>) -> Result<Part, CtlError> {
-        let until = Instant::now() + limit.unwrap_or(NO_LIMIT);
+        self.part_by(Instant::now() + limit.unwrap_or(NO_LIMIT)).await
+    }
+
+    async fn part_by(&mut self, until: Instant) -> Result<Part, CtlError> {
         loop {
+            // Looked at first: of a zerovisor that never stops talking there is always a message.
+            if Instant::now() >= until {
+                return Err(no_answer(&self.door));
+            }
             let Ok(wake) = tokio::time::timeout_at(until, self.wake()).await else { return Err(no_answer(&self.door)) };
             if let Some(part) = self.on(wake).await? {
                 return Ok(part);
@@ -283,55 +219,14 @@ impl Client {
         violation(&self.door, format!("it answers with {kind}, which was not asked for"))
     }
 
+    /// More of a stream than was granted, or more of it than can mean anything: why, in one line.
+    pub fn beyond(&self, what: &str) -> CtlError {
+        violation(&self.door, what.to_owned())
+    }
+
     /// An answer whose payload is shorter than it says.
     pub fn cut_short(&self, bytes: usize) -> CtlError {
         violation(&self.door, format!("a payload of {bytes} bytes is shorter than its records"))
-    }
-
-    /// Reads the pages of a list.
-    ///
-    /// # Errors
-    /// One does not decode.
-    pub fn pages<T: serde::de::DeserializeOwned>(&self, reply: &Reply) -> Result<Vec<T>, CtlError> {
-        let mut items = Vec::new();
-        for (_, payload) in reply.parts.iter().filter(|(_, payload)| !payload.is_empty()) {
-            items.extend(decode_page::<Vec<T>>(payload).map_err(|error| self.violation(&error))?);
-        }
-        Ok(items)
-    }
-}
-
-/// Adds a part to an answer; true when it was the last.
-pub fn collect(reply: &mut Result<Reply, Failure>, answer: Answer, payload: Bytes) -> bool {
-    match answer {
-        Answer::End(nodes) => {
-            if let Ok(reply) = reply {
-                reply.nodes.merge(nodes);
-            }
-            true
-        }
-        Answer::Failed(failure) => {
-            *reply = Err(failure);
-            true
-        }
-        Answer::Here { .. }
-        | Answer::Rows
-        | Answer::Detail
-        | Answer::Sources
-        | Answer::Log { .. }
-        | Answer::Missing { .. }
-        | Answer::Gap { .. }
-        | Answer::Events
-        | Answer::Done { .. }
-        | Answer::Reached { .. }
-        | Answer::View(_)
-        | Answer::Screen { .. }
-        | Answer::NodeRows => {
-            if let Ok(reply) = reply {
-                reply.parts.push((answer, payload));
-            }
-            false
-        }
     }
 }
 
@@ -371,5 +266,6 @@ fn brief(message: &ToPeer) -> &'static str {
 }
 
 mod attached;
+mod replies;
 #[cfg(test)]
 mod tests;

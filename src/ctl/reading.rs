@@ -32,6 +32,12 @@ const GRANT_BYTES: u64 = STREAM_WINDOW_BYTES / 8;
 /// How long a zerovisor that came back may not know a process: its watcher comes back by itself within this.
 pub const UNKNOWN_MAX: Duration = Duration::from_secs(15);
 
+/// Places where something is missing, one behind the other without a record between them; who tells of more means no journal.
+const MISSING_IN_A_ROW_MAX: usize = 10_000;
+/// What is said of such a place, in bytes.
+const MISSING_MAX_BYTES: usize = 4096;
+const MISSING_TOO_MUCH: &str = "it tells of more that is missing than a journal can have lost";
+
 /// How far one reading goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extent {
@@ -53,6 +59,8 @@ struct Feed {
     lines: Lines,
     request: u64,
     over: bool,
+    /// Bytes the zerovisor may still send.
+    window: u64,
     /// Bytes written and not yet granted again.
     owed: u64,
     matched: VecDeque<(u64, Line)>,
@@ -80,6 +88,7 @@ pub struct Reading<'a> {
     nodes: Nodes,
     worst: u8,
     quiet_beats: u32,
+    missing_in_a_row: usize,
     unknown_since: Option<Instant>,
     waits: Backoff,
 }
@@ -108,6 +117,7 @@ impl<'a> Reading<'a> {
             lines: Lines::default(),
             request: 0,
             over: false,
+            window: 0,
             owed: 0,
             matched: VecDeque::new(),
         };
@@ -130,6 +140,7 @@ impl<'a> Reading<'a> {
             nodes,
             worst: 0,
             quiet_beats: 0,
+            missing_in_a_row: 0,
             unknown_since: None,
             waits: backoff(),
             feeds,
@@ -197,7 +208,7 @@ impl<'a> Reading<'a> {
             if !self.feeds[at].over {
                 let ask = Ask::Logs(self.ask_of(at));
                 self.feeds[at].request = client.ask(ask, None, None).await?;
-                self.feeds[at].owed = 0;
+                (self.feeds[at].window, self.feeds[at].owed) = (STREAM_WINDOW_BYTES, 0);
             }
         }
         loop {
@@ -262,15 +273,17 @@ impl<'a> Reading<'a> {
                     page.widen(source);
                 }
                 self.feeds[at].source = sources.into_iter().next().or(self.feeds[at].source.take());
-                self.feeds[at].owed += part.payload.len() as u64;
             }
             Answer::Log { heads, .. } => self.on_records(client, at, &heads, &part.payload)?,
-            Answer::Missing { what, .. } => self.merge.push(at, Item::Missing(Missing::Other(what)), Instant::now()),
+            Answer::Missing { what, .. } if what.len() > MISSING_MAX_BYTES => {
+                return Err(client.beyond(MISSING_TOO_MUCH));
+            }
+            Answer::Missing { what, .. } => self.on_missing(client, at, Missing::Other(what))?,
             Answer::Gap { last_seq, gap, .. } => {
                 let feed = &mut self.feeds[at];
                 // It is not told again after a lost link; and a follower that lost its link before any record does not begin anew.
                 feed.last_seq = feed.last_seq.max(Some(last_seq));
-                self.merge.push(at, Item::Missing(Missing::Gap(gap)), Instant::now());
+                self.on_missing(client, at, Missing::Gap(gap))?;
             }
             Answer::End(nodes) => {
                 self.nodes.merge(nodes);
@@ -295,6 +308,15 @@ impl<'a> Reading<'a> {
         self.merge.close(at);
     }
 
+    fn on_missing(&mut self, client: &Client, at: usize, what: Missing) -> Result<(), CtlError> {
+        self.missing_in_a_row += 1;
+        if self.missing_in_a_row > MISSING_IN_A_ROW_MAX {
+            return Err(client.beyond(MISSING_TOO_MUCH));
+        }
+        self.merge.push(at, Item::Missing(what), Instant::now());
+        Ok(())
+    }
+
     fn on_records(
         &mut self,
         client: &Client,
@@ -303,7 +325,14 @@ impl<'a> Reading<'a> {
         payload: &Bytes,
     ) -> Result<(), CtlError> {
         self.waits.reset();
-        (self.quiet_beats, self.unknown_since) = (0, None);
+        (self.quiet_beats, self.unknown_since, self.missing_in_a_row) = (0, None, 0);
+        // What is kept for a reader who takes his time is bounded by what was granted.
+        let window = self.feeds[at].window.checked_sub(payload.len() as u64);
+        self.feeds[at].window = window.ok_or_else(|| client.beyond("it sends more output than was granted"))?;
+        // One may be empty, where the last lines begin.
+        if payload.is_empty() && heads.len() > 1 {
+            return Err(client.beyond("it sends records without bytes"));
+        }
         let (mut begin, now) = (0, Instant::now());
         for (head, length) in heads {
             let end = begin + *length as usize;
@@ -446,6 +475,7 @@ impl<'a> Reading<'a> {
             }
         }
         for feed in self.feeds.iter_mut().filter(|feed| !feed.over && feed.owed >= GRANT_BYTES) {
+            feed.window += feed.owed;
             client.grant(feed.request, std::mem::take(&mut feed.owed)).await?;
         }
         Ok(())

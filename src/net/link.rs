@@ -257,6 +257,12 @@ impl LinkTx {
         self.queued.saturating_sub(self.progress.written())
     }
 
+    /// Bytes the peer's socket has taken since the link began.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.progress.written()
+    }
+
     /// Waits until at most `bytes` of what was sent are still to be taken by the peer's socket. Cancel-safe.
     ///
     /// # Errors

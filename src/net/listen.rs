@@ -20,6 +20,7 @@ use super::endpoint::Endpoint;
 use super::link::{EstablishError, Link, establish};
 pub use super::seats::{CONNECTIONS_MAX, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, Limits, PER_ADDRESS_MAX, PER_UID_MAX};
 use super::seats::{Seat, Seats};
+use super::telling::Telling;
 use super::wire::{Peer, Wire};
 use super::zmtp::SocketKind;
 
@@ -85,6 +86,7 @@ pub struct Acceptor {
     look_at: Option<Instant>,
     /// The last look found what people have been told of.
     told: bool,
+    telling: Telling,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl Acceptor {
             file,
             look_at: None,
             told: false,
+            telling: Telling::default(),
         })
     }
 
@@ -227,15 +230,19 @@ impl Acceptor {
         };
         let Some(seat) = self.seats.take(peer.origin()) else {
             self.turned_away.over_limit += 1;
-            tracing::debug!(%peer, "connection over the limit closed");
+            if self.telling.tells(peer.origin(), "over the limit of connections") {
+                tracing::warn!(%peer, "connection over the limit dropped");
+            }
             return;
         };
         if !self.may_enter(&peer) {
             self.turned_away.not_allowed += 1;
-            tracing::warn!(%peer, "connection of a user who is not allowed closed");
+            if self.telling.tells(peer.origin(), "not allowed") {
+                tracing::warn!(%peer, "connection of a user who is not allowed dropped");
+            }
             return;
         }
-        self.make_room();
+        self.make_room(&peer);
         self.oldest_first.push_back(self.handshakes.spawn(shake_hands(
             wire,
             peer,
@@ -254,7 +261,7 @@ impl Acceptor {
     }
 
     /// Ends the oldest unfinished handshakes beyond the limit less one.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, newest: &Peer) {
         while self.oldest_first.front().is_some_and(AbortHandle::is_finished) {
             self.oldest_first.pop_front();
         }
@@ -266,6 +273,9 @@ impl Acceptor {
             let Some(oldest) = self.oldest_first.pop_front() else { return };
             oldest.abort();
             self.turned_away.displaced += 1;
+            if self.telling.tells(newest.origin(), "no handshake before too many others came") {
+                tracing::warn!(%newest, "oldest connection without a handshake dropped");
+            }
         }
     }
 
@@ -273,15 +283,21 @@ impl Acceptor {
         match failure {
             Failure::TooSlow(peer) => {
                 self.turned_away.too_slow += 1;
-                tracing::debug!(%peer, "handshake took too long");
+                if self.telling.tells(peer.origin(), "no handshake in time") {
+                    tracing::warn!(%peer, "connection without a handshake dropped");
+                }
             }
             Failure::Establish(peer, EstablishError::Refused(refusal)) => {
                 self.turned_away.refused += 1;
-                tracing::warn!(%peer, %refusal, "connection refused");
+                if self.telling.tells(peer.origin(), "not our protocol") {
+                    tracing::warn!(%peer, %refusal, "connection refused");
+                }
             }
             Failure::Establish(peer, EstablishError::Hop(error)) => {
                 self.turned_away.broken += 1;
-                tracing::warn!(%peer, %error, "no private socket for a connection");
+                if self.telling.tells(peer.origin(), "no private socket") {
+                    tracing::warn!(%peer, %error, "no private socket for a connection");
+                }
             }
             Failure::Establish(peer, error @ (EstablishError::PeerClosed | EstablishError::Wire(_))) => {
                 self.turned_away.broken += 1;

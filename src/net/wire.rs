@@ -57,6 +57,15 @@ pub(crate) enum Origin {
     Address(IpAddr),
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
 impl Peer {
     pub(crate) fn origin(&self) -> Origin {
         match self {

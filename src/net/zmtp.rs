@@ -14,7 +14,7 @@ pub const GREETING_BYTES: usize = 64;
 pub const READY_MAX_BYTES: usize = 512;
 /// Longest header frame (the first of a message).
 pub const HEADER_MAX_BYTES: u64 = 64 << 10;
-/// Longest payload frame (the second of a message): a page of 1 MiB and a little room.
+/// Longest payload frame (the second of a message): a page of 1 MiB and a little room. That of a first message is no longer than a header.
 pub const PAYLOAD_MAX_BYTES: u64 = (1 << 20) + 64;
 /// Longest identity ZMTP allows.
 pub const IDENTITY_MAX_BYTES: usize = 255;
@@ -226,7 +226,8 @@ impl Guard {
             return Err(Refusal::TooManyFrames);
         }
         let Some((prefix, len)) = frame_length(bytes) else { return Ok(0) };
-        let limit = if second { PAYLOAD_MAX_BYTES } else { HEADER_MAX_BYTES };
+        // Of a peer that has not said a first message nobody knows who it is: not much of it is kept.
+        let limit = if second && self.messages > 0 { PAYLOAD_MAX_BYTES } else { HEADER_MAX_BYTES };
         if len > limit {
             return Err(Refusal::FrameTooLarge { len, limit });
         }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
+use zerovisor_core::address::Selection;
 use zerovisor_core::view::Nodes;
 use zerovisor_core::wire::{self, Answer, Ask, Failure, Request, ToNode, ToPeer};
 
@@ -24,7 +25,7 @@ use super::session::{Node, SessionError, send};
 use super::viewers::{self, TypingViolation, Viewer};
 use super::{events, logs};
 use crate::PROGRAM_VERSION;
-use crate::net::{Frames, HEARTBEAT, Heartbeat, Link};
+use crate::net::{Frames, HEARTBEAT, Heartbeat, Link, LinkTx};
 
 /// Requests under way on one link, at most.
 pub(super) const REQUESTS_MAX: usize = 64;
@@ -32,6 +33,13 @@ pub(super) const REQUESTS_MAX: usize = 64;
 const ANSWERS_QUEUED: usize = 16;
 /// Bytes of answers that wait for a client's socket, about; then the next answer waits.
 const UNSENT_BYTES: u64 = 4 << 20;
+/// Names and labels in one request, at most: each is looked up among all processes.
+const SELECTED_MAX: usize = 256;
+/// Answers of one link that are made as a whole (rows, details, last events) at once; the next one is made when one of them has gone to the
+/// queue. So a client that asks for much and reads little costs little.
+const WHOLE_AT_ONCE: usize = 2;
+/// A client that pings, and takes nothing of so many bytes for so long, is dropped.
+pub(super) const UNREAD_MAX: Duration = Duration::from_secs(10);
 
 /// Serves a client's link to its end.
 ///
@@ -46,6 +54,8 @@ pub(super) async fn serve(node: Node, link: Link) -> Result<(), SessionError> {
         last_serial: 0,
         tasks: JoinSet::new(),
         heartbeat: Heartbeat::new(Instant::now()),
+        whole: Arc::new(Semaphore::new(WHOLE_AT_ONCE)),
+        unread: None,
     };
     client.run(link, answers).await
 }
@@ -66,6 +76,9 @@ struct Client {
     // Dropped with the link, it ends what still runs for it. Each says its number and serial.
     tasks: JoinSet<(u64, u64)>,
     heartbeat: Heartbeat,
+    whole: Arc<Semaphore>,
+    /// Since when its socket has taken no more than so many bytes while others wait; none: few wait.
+    unread: Option<(Instant, u64)>,
 }
 
 impl Client {
@@ -91,11 +104,23 @@ impl Client {
                     send(&mut link.tx, &ToPeer::Answer { request, answer }, payload).await?;
                 }
                 Some(Ok((request, serial))) = self.tasks.join_next() => self.ended(request, serial),
-                _ = beat.tick() => if !self.heartbeat.is_alive(Instant::now()) {
-                    return Err(SessionError::Silent);
-                },
+                _ = beat.tick() => self.on_beat(&link.tx, Instant::now())?,
             }
         }
+    }
+
+    fn on_beat(&mut self, tx: &LinkTx, now: Instant) -> Result<(), SessionError> {
+        if !self.heartbeat.is_alive(now) {
+            return Err(SessionError::Silent);
+        }
+        let written = tx.written_bytes();
+        self.unread = match self.unread {
+            _ if tx.unsent_bytes() <= UNSENT_BYTES => None,
+            Some((since, before)) if written == before => Some((since, before)),
+            Some(_) | None => Some((now, written)),
+        };
+        let is_over = self.unread.is_some_and(|(since, _)| now.saturating_duration_since(since) > UNREAD_MAX);
+        if is_over { Err(SessionError::Unread) } else { Ok(()) }
     }
 
     /// What is answered at once.
@@ -165,7 +190,12 @@ impl Client {
         if self.requests.contains_key(&number) {
             return refuse(Failure::Other(format!("request {number} is under way already")));
         }
-        let answers = Answers::new(number, self.queue.clone());
+        let selected = selection(&request.ask).map_or(0, |select| select.addresses.len() + select.labels.len());
+        if selected > SELECTED_MAX {
+            let why = format!("{selected} names and labels in one request: at most {SELECTED_MAX}");
+            return refuse(Failure::Other(why));
+        }
+        let answers = Answers::new(number, self.queue.clone(), Arc::clone(&self.whole));
         // Here and not in its task: what the client types next may be the next message.
         let viewer = match &request.ask {
             Ask::Attach(ask) => Some(Viewer::new(ask, answers.clone())),
@@ -189,6 +219,16 @@ impl Client {
         });
         self.requests.insert(number, Running { serial, answers, task, viewer });
         None
+    }
+}
+
+/// The processes a request is about, where it can be about several.
+fn selection(ask: &Ask) -> Option<&Selection> {
+    match ask {
+        Ask::List { select, .. } | Ask::Do { select, .. } | Ask::Wait { select, .. } => Some(select),
+        Ask::Logs(ask) => Some(&ask.select),
+        Ask::Events(ask) => Some(&ask.select),
+        Ask::Ping | Ask::Inspect(_) | Ask::Attach(_) | Ask::Screen { .. } | Ask::NodeRows => None,
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) async fn answer(node: &Node, ask: EventsAsk, answers: &Answers) -> Re
     }
     reader.seek_seq(ask.after_seq.map_or(0, |after| after.saturating_add(1)));
     let tail = ask.tail.map(|tail| usize::try_from(tail).unwrap_or(usize::MAX).min(TAIL_MAX));
+    let mut turn = if tail.is_some() { Some(answers.turn().await?) } else { None };
     let (mut last, mut held) = (tail.unwrap_or(0), tail.map(|_| VecDeque::new()));
     loop {
         changes.mark_unchanged();
@@ -58,6 +59,7 @@ pub(super) async fn answer(node: &Node, ask: EventsAsk, answers: &Answers) -> Re
                 all.extend(chosen);
                 last = 0;
                 send(answers, &all).await?;
+                drop(turn.take());
             }
         }
         if at_end && held.is_none() {

@@ -306,7 +306,7 @@ impl HubTask {
 
     fn declare(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<Declared, Refusal> {
         let (declared, change) = self.enter(hello, local, orders).inspect_err(|refusal| {
-            tracing::warn!(id = %hello.id, name = %hello.spec.name, %refusal, "a watcher was refused");
+            tracing::debug!(id = %hello.id, name = %hello.spec.name, %refusal, "a watcher was refused");
         })?;
         self.note(hello.id, change);
         Ok(declared)

@@ -19,6 +19,9 @@ use crate::journal::{BlocksBack, JournalError, LogReader};
 /// Bytes one read of a log takes, and one answer carries, at most.
 const READ_BYTES: usize = 256 << 10;
 
+/// Processes whose output one request reads, at most: each has a reader of its own.
+const SOURCES_MAX: usize = 256;
+
 /// Answers a question for output: each source from its beginning in turn, then all of them as they go on.
 ///
 /// # Errors
@@ -28,6 +31,10 @@ pub(super) async fn answer(node: &Node, ask: LogsAsk, answers: &Answers) -> Resu
         return Err(Failure::Other("no process was named".into()).into());
     }
     let targets = node.hub.targets(ask.select.clone()).await.ok_or(Stop::Gone)??;
+    if targets.len() > SOURCES_MAX {
+        let why = format!("{} processes are too many to read at once: at most {SOURCES_MAX}", targets.len());
+        return Err(Failure::Other(why).into());
+    }
     let source = |target: &Target| Source { id: target.id, name: target.name.clone(), node: node.name.clone() };
     let sources: Vec<Source> = targets.iter().map(source).collect();
     for page in wire::encode_pages(&sources).0 {

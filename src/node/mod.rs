@@ -24,6 +24,7 @@ mod events;
 mod gaps;
 mod hub;
 mod in_flight;
+mod lobby;
 mod logs;
 mod machine;
 mod registry;
@@ -55,6 +56,7 @@ use crate::journal::{DataDirLock, LockError, LogReader, lock_data_dir};
 use adopt::Adoption;
 pub use cli::{Cli, DEFAULT_ENDPOINT, command};
 use hub::{HubInbox, HubTask};
+use lobby::Lobby;
 use machine::Machine;
 use retention::Retention;
 use scribe::{Scribe, Tools, now_us};
@@ -65,7 +67,7 @@ use viewers::Numbers;
 
 use crate::PROGRAM_VERSION;
 use crate::host::Host;
-use crate::net::{Acceptor, Admission, BindError, Endpoint};
+use crate::net::{Acceptor, Admission, BindError, Endpoint, Telling};
 
 /// How often it is looked whether the journal's thread lives.
 const SCRIBE_LOOK: std::time::Duration = std::time::Duration::from_secs(1);
@@ -171,7 +173,8 @@ impl Parts {
         let (pool, machine) = (Arc::new(Mutex::new(Pool::default())), Arc::new(Machine::default()));
         let (started_at, began) = (Timestamp(now_us()), Instant::now());
         let viewers = Numbers::since(started_at);
-        let node = Node { name, hub, scribe, pool, viewers, machine, started_at, began };
+        let telling = Telling::default();
+        let node = Node { name, hub, scribe, pool, viewers, telling, machine, started_at, began };
         let threads = std::iter::once(scribe_thread).chain(text_thread).collect();
         Ok(Parts { node, hub: Mutex::new(Some(task)), text, threads })
     }
@@ -271,9 +274,10 @@ async fn serve(parts: &Parts, acceptors: Vec<Acceptor>, spools: &[PathBuf]) -> R
 }
 
 async fn accept(mut acceptor: Acceptor, node: Node) -> Result<(), NodeError> {
+    let mut lobby = Lobby::default();
     loop {
         match acceptor.accept().await {
-            Ok(link) => drop(tokio::spawn(node.clone().serve(link))),
+            Ok(link) => lobby.admit(&node, link),
             Err(error) => return Err(NodeError::Accept(acceptor.endpoint().clone(), error)),
         }
     }

@@ -1,5 +1,6 @@
 //! The registry: every process this node knows, with what its facts and its link say of it. Pure: the hub tells it what happened.
 
+mod ghosts;
 mod select;
 
 use std::collections::{HashMap, VecDeque};
@@ -182,12 +183,23 @@ pub(super) struct Registry {
     next_generation: u64,
     /// Whose watchers may not know yet that they were removed.
     removed: VecDeque<Id>,
+    /// That may never have written, oldest first.
+    ghosts: VecDeque<Id>,
 }
+
+/// Processes that are known, at most; the watcher of one more is refused until some are removed.
+const PROCESSES_MAX: usize = 65_536;
 
 impl Registry {
     /// An empty one.
     pub(super) fn new(node: NodeName) -> Registry {
-        Registry { node, entries: HashMap::new(), next_generation: 1, removed: VecDeque::new() }
+        Registry {
+            node,
+            entries: HashMap::new(),
+            next_generation: 1,
+            removed: VecDeque::new(),
+            ghosts: VecDeque::new(),
+        }
     }
 
     /// The process of this id.
@@ -206,7 +218,9 @@ impl Registry {
         let declared = State::Starting;
         let live = story.state.unwrap_or(declared).is_live();
         let reach = if live { Reach::Unreachable { since: now } } else { Reach::Gone };
-        self.entries.insert(meta.id, Entry::new(meta, true, story, declared, reach));
+        let id = meta.id;
+        self.entries.insert(id, Entry::new(meta, true, story, declared, reach));
+        self.left(id);
     }
 
     /// Takes in which processes were removed before, oldest first.
@@ -230,6 +244,10 @@ impl Registry {
         let known = self.entries.get(&hello.id).filter(|entry| !entry.meta.is_unknown());
         if known.is_some_and(|entry| entry.meta.secret != hello.secret) {
             return Err(Refusal::NotYours(hello.id));
+        }
+        if known.is_none() && self.entries.len() >= PROCESSES_MAX {
+            let why = format!("{PROCESSES_MAX} processes are known here already: remove some with zvctl rm");
+            return Err(Refusal::Busy(why));
         }
         let wanted = known.map_or(&hello.spec.name, |entry| &entry.meta.name);
         let name = self.free_name(hello, wanted)?;
@@ -368,6 +386,7 @@ impl Registry {
         let gone = farewell || !entry.is_live();
         entry.reach = if gone { Reach::Gone } else { Reach::Unreachable { since: heard } };
         entry.publish();
+        self.left(id);
         (!gone).then_some(Change::Unreachable)
     }
 

@@ -11,6 +11,7 @@ use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::name::NodeName;
 use zerovisor_core::record::{Head, OUTPUT_MAX_BYTES, Record};
+use zerovisor_core::spec::COMMAND_SHOWN_BYTES;
 use zerovisor_core::stats::Sample;
 use zerovisor_core::wire::{
     self, FACT_MAX_BYTES, Hello, Outcome, Refusal, Refused, Role, ToNode, ToPeer, VERSIONS, WatcherHello,
@@ -21,12 +22,13 @@ use super::calls::{CALLS_MAX, Call, OrderCall};
 use super::client;
 use super::hub::{Declared, Hub};
 use super::in_flight::{Acknowledged, Unjournaled};
+use super::lobby::Announced;
 use super::machine::Machine;
 use super::samples::{self, SAMPLES_APART};
 use super::scribe::{Break, Opening, Receipt, Scribe};
 use super::viewers::{Numbers, Relay};
 use crate::PROGRAM_VERSION;
-use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer};
+use crate::net::{Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError, LinkTx, Peer, Telling};
 
 /// How long a link may take to say hello once its handshake is done.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -34,6 +36,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes on their way to a watcher's socket past which calls wait: they are thousands of small ones, so that nothing that clients do makes
 /// the link refuse a message, which would end it.
 const CALLS_UNSENT_BYTES: u64 = 64 << 10;
+
+/// A command that was cut ends with a mark and perhaps a character too many.
+const CUT_BYTES: usize = 16;
 
 /// One part in so many of a window may be journaled before it is acknowledged, while more is coming.
 const ACK_SHARE: u64 = 4;
@@ -51,6 +56,8 @@ pub(super) struct Node {
     pub pool: Arc<Mutex<Pool>>,
     /// What viewers are numbered by.
     pub viewers: Numbers,
+    /// How often misbehaviour is told.
+    pub telling: Telling,
     /// What it runs on.
     pub machine: Arc<Machine>,
     /// When the node began, by the monotonic clock.
@@ -83,31 +90,54 @@ pub(super) enum SessionError {
     /// Nothing was heard for three heartbeats.
     #[error("silent for {} heartbeats", HEARTBEATS_MISSED)]
     Silent,
+    /// It asks, and takes nothing of the answers.
+    #[error("it has read none of its answers for {} s", client::UNREAD_MAX.as_secs())]
+    Unread,
     /// The node is ending.
     #[error("the zerovisor is ending")]
     Ending,
 }
 
+impl SessionError {
+    /// What of it does not depend on what the peer said.
+    fn kind(&self) -> &'static str {
+        match self {
+            SessionError::Link(LinkError::Refused(_)) => "cut off by the gate",
+            SessionError::Link(_) => "connection lost",
+            SessionError::Wire(_) => "not a message",
+            SessionError::Violation(_) => "protocol violation",
+            SessionError::NoHello => "no hello",
+            SessionError::Refused(_) => "refused",
+            SessionError::Journal(_) => "journal",
+            SessionError::Silent => "silent",
+            SessionError::Unread => "does not read",
+            SessionError::Ending => "ending",
+        }
+    }
+}
+
 impl Node {
     /// Serves a link to its end and says why it ended, once.
-    pub(super) async fn serve(self, link: Link) {
-        let peer = link.peer.to_string();
-        match self.serve_role(link).await {
+    pub(super) async fn serve(self, link: Link, announced: Announced) {
+        let (peer, origin) = (link.peer.to_string(), link.peer.origin());
+        match self.serve_role(link, &announced).await {
             Ok(()) => tracing::debug!(%peer, "link closed"),
             Err(SessionError::Link(error @ (LinkError::PeerClosed | LinkError::PeerCutOff))) => {
                 tracing::debug!(%peer, %error, "link ended");
             }
             // Said by the scribe, once for all links.
             Err(error @ SessionError::Journal(_)) => tracing::debug!(%peer, %error, "link ended"),
-            Err(error) => tracing::warn!(%peer, %error, "link dropped"),
+            Err(error) if self.telling.tells(origin, error.kind()) => tracing::warn!(%peer, %error, "link dropped"),
+            Err(error) => tracing::debug!(%peer, %error, "link dropped"),
         }
     }
 
-    async fn serve_role(&self, mut link: Link) -> Result<(), SessionError> {
+    async fn serve_role(&self, mut link: Link, announced: &Announced) -> Result<(), SessionError> {
         let first = timeout(HELLO_WITHIN, link.rx.recv()).await.map_err(|_| SessionError::NoHello)??;
         let ToNode::Hello(hello) = wire::decode_header(&first.header)? else {
             return Err(SessionError::Violation("the first message is not a hello".into()));
         };
+        announced.set();
         let Some(version) = VERSIONS.common(hello.versions) else {
             let reason = Refusal::Versions { ours: hello.versions, theirs: VERSIONS };
             return refuse(link, reason).await;
@@ -167,6 +197,11 @@ pub(super) fn check(hello: &WatcherHello) -> Result<(), SessionError> {
     let wrong = |what: &str| Err(SessionError::Violation(format!("hello with {what}")));
     if hello.first_seq == 0 || hello.next_seq < hello.first_seq {
         return wrong("sequence numbers out of order");
+    }
+    // A shown command is cut by its watcher; every row carries it.
+    let shown: usize = hello.spec.command.iter().map(|word| word.len() + 1).sum();
+    if shown > COMMAND_SHOWN_BYTES + CUT_BYTES {
+        return wrong("a command longer than is shown");
     }
     match hello.state {
         State::Lost | State::Unreachable => wrong("a state only a zerovisor can give"),

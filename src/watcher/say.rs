@@ -3,8 +3,11 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-/// Says one line to whoever started the watcher, in a single write; with stderr gone there is nobody to tell.
+use zerovisor_core::escape::escaped;
+
+/// Says one line to whoever started the watcher, in a single write and safe for a terminal, since words of a zerovisor may be in it; with
+/// stderr gone there is nobody to tell.
 pub fn say(message: impl Display) {
     let line = message.to_string().replace(['\n', '\r'], " ");
-    let _nobody = io::stderr().write_all(format!("zvwatch: {line}\n").as_bytes());
+    let _nobody = io::stderr().write_all(format!("zvwatch: {}\n", escaped(&line)).as_bytes());
 }

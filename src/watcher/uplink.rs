@@ -143,8 +143,8 @@ pub(super) struct Uplink {
     outage_since: Option<Instant>,
     /// When anything was last acknowledged, or a link made.
     progress_at: Instant,
-    /// When anything was last acknowledged.
-    acked_at: Instant,
+    /// When a zerovisor last took a record.
+    taken_at: Instant,
     /// What was last said about the present outage.
     told: Option<String>,
     links_lost: u64,
@@ -165,7 +165,7 @@ impl Uplink {
             away_since: Some(now),
             outage_since: Some(now),
             progress_at: now,
-            acked_at: now,
+            taken_at: now,
             told: None,
             links_lost: 0,
         }
@@ -207,14 +207,14 @@ impl Uplink {
         self.outage_since
     }
 
-    /// When anything was last acknowledged.
-    pub(super) fn acked_at(&self) -> Instant {
-        self.acked_at
-    }
-
     /// When anything was last acknowledged, or a link made.
     pub(super) fn progress_at(&self) -> Instant {
         self.progress_at
+    }
+
+    /// When a zerovisor last took a record; one that welcomes again and again and takes none makes no progress.
+    pub(super) fn taken_at(&self) -> Instant {
+        self.taken_at
     }
 
     /// Whether a zerovisor ever took it in.
@@ -351,8 +351,12 @@ impl Uplink {
         }
         match message {
             ToPeer::Ack { seq, window_bytes } => {
+                let first = window.first_seq();
                 window.on_ack(seq, window_bytes)?;
-                (self.progress_at, self.acked_at) = (now, now);
+                self.progress_at = now;
+                if window.first_seq() > first {
+                    self.taken_at = now;
+                }
                 self.on_use();
                 Ok(None)
             }

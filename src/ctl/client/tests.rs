@@ -6,6 +6,9 @@ use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::wire::{Refusal, Refused, Versions, Welcome, encode_page};
 
+use zerovisor_core::view::Nodes;
+use zerovisor_core::wire::Failure;
+
 use super::*;
 use crate::ctl::error::status;
 use crate::ctl::json::tests::row;

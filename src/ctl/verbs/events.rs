@@ -1,7 +1,7 @@
 //! `zvctl events`
 
 use zerovisor_core::view::{Event, Nodes};
-use zerovisor_core::wire::{Answer, Ask, EventsAsk, decode_page};
+use zerovisor_core::wire::{Answer, Ask, EventsAsk, STREAM_WINDOW_BYTES, decode_page};
 
 use super::{Asker, backoff, finish};
 use crate::ctl::cli::{Events, Format};
@@ -73,6 +73,7 @@ async fn pass(
     waits: &mut Backoff,
 ) -> Result<Nodes, CtlError> {
     let request = client.ask(Ask::Events(ask.clone()), None, None).await?;
+    let mut window = STREAM_WINDOW_BYTES;
     loop {
         let wake: Result<Wake, Result<u64, CtlError>> = tokio::select! {
             wake = client.wake() => Ok(wake),
@@ -83,6 +84,7 @@ async fn pass(
                 // The ticket of a page is its size; notes have none.
                 let bytes = written?;
                 if bytes > 0 {
+                    window += bytes;
                     client.grant(request, bytes).await?;
                 }
                 continue;
@@ -92,6 +94,8 @@ async fn pass(
         match part {
             Some(Part { answer: Answer::Events, payload, .. }) => {
                 waits.reset();
+                let left = window.checked_sub(payload.len() as u64);
+                window = left.ok_or_else(|| client.beyond("it sends more events than was granted"))?;
                 let events: Vec<Event> = decode_page(&payload).map_err(|error| client.violation(&error))?;
                 let seen = ask.after_seq;
                 let new = events.iter().filter(|event| seen.is_none_or(|seen| event.seq > seen));

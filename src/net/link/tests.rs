@@ -122,10 +122,12 @@ async fn close_flushes_and_the_peer_gets_everything_before_the_end() {
 async fn a_dropped_link_is_flushed_too() {
     let mut door = door();
     let (mut near, mut far) = pair(&mut door).await;
+    near.tx.send(frames("a first message is no longer than a hello", None)).await.unwrap();
     for n in 0..20 {
         near.tx.send(frames(&n.to_string(), Some(pattern(100_000, n)))).await.unwrap();
     }
     drop(near);
+    within(far.rx.recv()).await.unwrap();
     for n in 0..20 {
         assert_eq!(within(far.rx.recv()).await.unwrap().header, n.to_string());
     }

@@ -35,6 +35,13 @@ fn established() -> Guard {
     guard
 }
 
+/// Behind a first message.
+fn known() -> Guard {
+    let mut guard = established();
+    guard.admit(&frame(false, b"hello")).unwrap();
+    guard
+}
+
 fn refusal(bytes: &[u8]) -> Refusal {
     Guard::new(SocketKind::Dealer).admit(bytes).unwrap_err().refusal
 }
@@ -109,13 +116,15 @@ fn limits_on_frames_hold_to_the_byte() {
         assert_eq!(refused, Refused { admitted: 0, refusal: Refusal::FrameTooLarge { len, limit: HEADER_MAX_BYTES } });
     }
     assert_eq!(established().admit(&long(0, HEADER_MAX_BYTES)), Ok(9));
-    let mut guard = established();
-    assert_eq!(guard.admit(&frame(true, b"h")), Ok(3));
-    assert_eq!(guard.admit(&long(0, PAYLOAD_MAX_BYTES)), Ok(9));
-    assert_eq!(guard.body_left() as u64, PAYLOAD_MAX_BYTES);
-    let mut guard = established();
-    guard.admit(&frame(true, b"h")).unwrap();
-    assert!(guard.admit(&long(0, PAYLOAD_MAX_BYTES + 1)).is_err());
+    for (guard, most) in [(established as fn() -> Guard, HEADER_MAX_BYTES), (known, PAYLOAD_MAX_BYTES)] {
+        let mut whole = guard();
+        assert_eq!(whole.admit(&frame(true, b"h")), Ok(3));
+        assert_eq!(whole.admit(&long(0, most)), Ok(9));
+        assert_eq!(whole.body_left() as u64, most);
+        let mut beyond = guard();
+        beyond.admit(&frame(true, b"h")).unwrap();
+        assert!(beyond.admit(&long(0, most + 1)).is_err());
+    }
 }
 
 #[test]

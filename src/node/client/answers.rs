@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use zerovisor_core::wire::{Answer, Failure, STREAM_WINDOW_BYTES};
 
 /// A part of the answer to a request on its way to the link.
@@ -19,6 +19,7 @@ pub(in crate::node) struct Answers {
     request: u64,
     queue: mpsc::Sender<Queued>,
     credit: Arc<Semaphore>,
+    whole: Arc<Semaphore>,
 }
 
 /// A place in the link's queue for one part.
@@ -36,10 +37,10 @@ impl Place<'_> {
 }
 
 impl Answers {
-    /// To a request, over a link's queue; the client can take a whole window at first.
-    pub(super) fn new(request: u64, queue: mpsc::Sender<Queued>) -> Answers {
+    /// To a request, over a link's queue; the client can take a whole window at first. `whole`: how many are made as a whole at once.
+    pub(super) fn new(request: u64, queue: mpsc::Sender<Queued>, whole: Arc<Semaphore>) -> Answers {
         let credit = Semaphore::new(usize::try_from(STREAM_WINDOW_BYTES).unwrap_or(usize::MAX));
-        Answers { request, queue, credit: Arc::new(credit) }
+        Answers { request, queue, credit: Arc::new(credit), whole }
     }
 
     /// The client can take so many bytes more: what it has consumed, never more than the window at once.
@@ -56,7 +57,7 @@ impl Answers {
     /// Takes so many bytes of the credit for a part of a stream. False: there are not so many.
     pub(in crate::node) fn try_pay(&self, bytes: usize) -> bool {
         let permits = u32::try_from(bytes).ok().and_then(|bytes| self.credit.try_acquire_many(bytes).ok());
-        permits.map(tokio::sync::SemaphorePermit::forget).is_some()
+        permits.map(SemaphorePermit::forget).is_some()
     }
 
     /// A place in the link's queue, if there is one now.
@@ -67,6 +68,11 @@ impl Answers {
     /// A place in the link's queue, once there is one. Cancel-safe.
     pub(in crate::node) async fn place(&self) -> Result<Place<'_>, Gone> {
         self.queue.reserve().await.map(|permit| Place { request: self.request, permit }).map_err(|_| Gone)
+    }
+
+    /// The right to make an answer as a whole, once it is its turn on this link. Held for as long as parts of it wait.
+    pub(in crate::node) async fn turn(&self) -> Result<SemaphorePermit<'_>, Gone> {
+        self.whole.acquire().await.map_err(|_| Gone)
     }
 
     /// Sends a part without counting it.

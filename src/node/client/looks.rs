@@ -21,6 +21,7 @@ use crate::node::store::loaded_fact;
 /// # Errors
 /// [`Stop`].
 pub(super) async fn list(node: &Node, select: Selection, ended: bool, answers: &Answers) -> Result<(), Stop> {
+    let _turn = answers.turn().await?;
     let rows = node.hub.rows(select, ended).await.ok_or(Stop::Gone)??;
     let (pages, left_out) = wire::encode_pages(&rows);
     if left_out > 0 {
@@ -62,6 +63,7 @@ pub(super) async fn nodes(node: &Node, answers: &Answers) -> Result<(), Stop> {
 /// # Errors
 /// [`Stop`].
 pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) -> Result<(), Stop> {
+    let _turn = answers.turn().await?;
     let target = one(node, address).await?;
     let known = node.hub.known(target.id).await.ok_or(Stop::Gone)?;
     let sizes = node.scribe.sizes(target.id).await;

@@ -18,6 +18,10 @@ impl HubTask {
             Some(change) => self.note(id, change),
             None => {}
         }
+        while let Some(ghost) = self.registry.forget_ghost() {
+            // Whether that came off is told by the disk, if anybody.
+            drop(self.scribe.remove(ghost));
+        }
         self.close_if_ended(id);
     }
 

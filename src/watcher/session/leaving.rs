@@ -147,12 +147,14 @@ impl Session {
         let since = left_at.max(self.uplink.progress_at());
         // Whoever is told of the failed start of a detached watcher is told by its front.
         let patient = self.detached && self.process.has_begun() && !self.guard_died;
+        // Of one that comes back again and again, and takes nothing.
+        let at_most = left_at.max(self.uplink.taken_at()) + LAST_WAIT_RETURN + LAST_WAIT_LINKED;
         match self.uplink.away_since() {
             Some(away) if patient => Some(away.max(left_at) + ABANDONED),
             None if patient => None,
-            Some(_) if self.uplink.was_welcomed() => Some(since + LAST_WAIT_RETURN),
+            Some(_) if self.uplink.was_welcomed() => Some(at_most.min(since + LAST_WAIT_RETURN)),
             Some(_) => Some(since + LAST_WAIT),
-            None => Some(since + LAST_WAIT_LINKED),
+            None => Some(at_most.min(since + LAST_WAIT_LINKED)),
         }
     }
 

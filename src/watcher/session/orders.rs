@@ -4,19 +4,25 @@ use bytes::Bytes;
 use zerovisor_core::fact::{Cause, Fact};
 use zerovisor_core::lifecycle::{Denial, Order, Verdict};
 use zerovisor_core::spec::shown_command;
-use zerovisor_core::wire::{Deed, Outcome};
+use zerovisor_core::window::HELD_MAX_BYTES;
+use zerovisor_core::wire::{Deed, Outcome, ViewerAct};
 
 use super::Session;
 use crate::watcher::guard::OWN_FAILURE;
 use crate::watcher::input::InputDenial;
 use crate::watcher::uplink::Word;
 
+/// Bytes of unacknowledged records, beyond a window that is full of output, past which nothing is done that would make more of them: a
+/// zerovisor that orders and never acknowledges must not make its watcher grow.
+const OVERFULL_BYTES: usize = HELD_MAX_BYTES + (1 << 20);
+
 impl Session {
     pub(super) async fn on_word(&mut self, word: Word) -> Option<u8> {
         match word {
             Word::Order { order, deed, payload } => {
                 let starts = matches!(deed, Deed::Start { .. } | Deed::Restart);
-                let mut outcome = self.obey(deed, payload);
+                let mut outcome =
+                    if self.is_overfull() && !ends(&deed) { overfull() } else { self.obey(deed, payload) };
                 // What it leads to is done first: whoever asks right after this answer sees it.
                 self.advance();
                 if let (true, Outcome::Done, Some(why)) = (starts, &outcome, self.process.not_begun()) {
@@ -25,6 +31,8 @@ impl Session {
                 self.uplink.obeyed(order, outcome, &mut self.window).await;
                 None
             }
+            // A size is wanted again with the next one.
+            Word::Viewer { act: ViewerAct::Resize(_), .. } if self.is_overfull() => None,
             Word::Viewer { viewer, act, payload } => {
                 self.on_view(viewer, act, payload).await;
                 None
@@ -41,6 +49,11 @@ impl Session {
             }
             Word::Parted => Some(self.process.life().shell_status()),
         }
+    }
+
+    /// Facts are always taken into the window, and only orders make many of them.
+    fn is_overfull(&self) -> bool {
+        self.window.held_bytes() > OVERFULL_BYTES
     }
 
     fn obey(&mut self, deed: Deed, payload: Bytes) -> Outcome {
@@ -83,6 +96,21 @@ impl Session {
             Err(denial @ (InputDenial::Closed | InputDenial::Window)) => Outcome::Denied(denial.to_string()),
         }
     }
+}
+
+/// What must be possible whatever is acknowledged; and it makes no record a second time.
+fn ends(deed: &Deed) -> bool {
+    match deed {
+        Deed::Stop { .. } | Deed::Remove { .. } => true,
+        Deed::Start { .. } | Deed::Restart | Deed::Signal(_) | Deed::Input { .. } | Deed::Keys { .. } => false,
+    }
+}
+
+fn overfull() -> Outcome {
+    Outcome::Busy(
+        "its zerovisor has not acknowledged what its watcher told: nothing that is to be recorded is done before"
+            .into(),
+    )
 }
 
 fn outcome(verdict: Verdict) -> Outcome {

@@ -196,15 +196,15 @@ impl Session {
 
     /// Notes whether the window is full, and whether the link is of use.
     fn watch_pressure(&mut self, now: Instant) {
-        let (linked, acked_at) = (self.uplink.is_linked(), self.uplink.acked_at());
+        let (linked, taken_at) = (self.uplink.is_linked(), self.uplink.taken_at());
         let spooling = &mut self.spooling;
         if self.window.room() > 0 {
             spooling.full_since = None;
         } else {
             spooling.full_since.get_or_insert(now);
         }
-        spooling.stalled_at = spooling.stalled_at.filter(|at| linked && acked_at < *at);
-        let stalls_at = spooling.blocked_since(acked_at).filter(|_| linked).map(|since| since + SPILL_EVERY);
+        spooling.stalled_at = spooling.stalled_at.filter(|at| linked && taken_at < *at);
+        let stalls_at = spooling.blocked_since(taken_at).filter(|_| linked).map(|since| since + SPILL_EVERY);
         if stalls_at.is_some_and(|at| now >= at) {
             spooling.stalled_at.get_or_insert(now);
         }
@@ -286,7 +286,7 @@ impl Session {
 
     /// When the child has waited long enough for room.
     fn waits_until(&self) -> Option<Instant> {
-        let since = self.spooling.blocked_since(self.uplink.acked_at())?;
+        let since = self.spooling.blocked_since(self.uplink.taken_at())?;
         Some(if self.spooling.waited { since } else { since + self.spooling.wait })
     }
 
@@ -314,7 +314,7 @@ impl Session {
         let ending = self.is_spooling_last(now);
         if !ending && !self.is_cut_off(now) {
             if self.uplink.is_linked() {
-                return spooling.blocked_since(self.uplink.acked_at()).map(|since| since + SPILL_EVERY);
+                return spooling.blocked_since(self.uplink.taken_at()).map(|since| since + SPILL_EVERY);
             }
             return self.cut_off_at().filter(|_| self.window.unspilled_bytes() > 0);
         }
@@ -352,8 +352,8 @@ impl Session {
 
 impl Spooling {
     /// Since when the window is full and nothing was acknowledged.
-    fn blocked_since(&self, acked_at: Instant) -> Option<Instant> {
-        self.full_since.map(|since| since.max(acked_at))
+    fn blocked_since(&self, taken_at: Instant) -> Option<Instant> {
+        self.full_since.map(|since| since.max(taken_at))
     }
 }
 

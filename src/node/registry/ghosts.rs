@@ -1,0 +1,36 @@
+//! Processes that were declared and never told or wrote anything, and whose watchers have gone: nothing is lost with them.
+
+use zerovisor_core::id::Id;
+use zerovisor_core::view::Story;
+
+use super::{Entry, Reach, Registry};
+
+/// The most that are kept; beyond it the one that was left first is forgotten, its directory included. A watcher that comes back declares its
+/// process again.
+pub(in crate::node) const GHOSTS_MAX: usize = 1024;
+
+impl Registry {
+    /// One whose watcher has gone, or that was found on disk; perhaps it never wrote.
+    pub(super) fn left(&mut self, id: Id) {
+        if self.entries.get(&id).is_some_and(is_ghost) {
+            self.ghosts.push_back(id);
+        }
+    }
+
+    /// Forgets one that is too many. None: there are not too many.
+    pub(in crate::node) fn forget_ghost(&mut self) -> Option<Id> {
+        while self.ghosts.len() > GHOSTS_MAX {
+            let id = self.ghosts.pop_front()?;
+            if self.entries.get(&id).is_some_and(is_ghost) {
+                self.forget(id);
+                return Some(id);
+            }
+        }
+        None
+    }
+}
+
+fn is_ghost(entry: &Entry) -> bool {
+    let linked = matches!(entry.reach, Reach::Linked { .. });
+    !linked && entry.written.borrow().seq == 0 && entry.story == Story::default()
+}
