@@ -18,6 +18,9 @@ mod catchup;
 mod cli;
 mod client;
 mod events;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hub;
 mod in_flight;
 mod logs;

@@ -57,6 +57,19 @@ pub(super) struct Meta {
     pub placement: Placement,
 }
 
+impl Meta {
+    /// Reads the bytes of a meta file; else why they are none.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Meta, String> {
+        let body = bytes.strip_prefix(META_MAGIC).ok_or("it does not begin with ZVMETA1")?;
+        wire::decode_page(body).map_err(|error| error.to_string())
+    }
+
+    /// The bytes of its file.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, WireError> {
+        Ok([&META_MAGIC[..], &wire::encode_page(self)?].concat())
+    }
+}
+
 /// Something in the data directory that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -165,8 +178,7 @@ impl Store {
         let path = self.dir(id).join("meta");
         let bytes = fs::read(&path).map_err(io_error("read", &path))?;
         let bad = |why: String| StoreError::BadMeta { path: path.clone(), why };
-        let body = bytes.strip_prefix(META_MAGIC).ok_or_else(|| bad("it does not begin with ZVMETA1".into()))?;
-        let meta: Meta = wire::decode_page(body).map_err(|error| bad(error.to_string()))?;
+        let meta = Meta::parse(&bytes).map_err(bad)?;
         if meta.id == id { Ok(meta) } else { Err(bad(format!("it is of process {}", meta.id))) }
     }
 
@@ -178,12 +190,11 @@ impl Store {
         let dir = self.dir(meta.id);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.map_err(io_error("create the directory", &dir))?;
-        let body = wire::encode_page(meta)?;
+        let bytes = meta.bytes()?;
         let (path, new) = (dir.join("meta"), dir.join("meta.new"));
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(META_MAGIC)?;
-            file.write_all(&body)?;
+            file.write_all(&bytes)?;
             fs::rename(&new, &path)
         };
         write().map_err(io_error("write", &path))
