@@ -307,7 +307,8 @@ impl Survey {
 fn info_of(head: &Head, header: &SegmentHeader, last_seq: u64, last_at_us: u64, end: u64) -> SegmentInfo {
     SegmentInfo {
         first_seq: head.first_seq,
-        floor: header.floor,
+        // One above the first record would have readers told of an expired stretch for ever.
+        floor: header.floor.min(head.first_seq),
         last_seq,
         first_at_us: header.created_us,
         last_at_us,
