@@ -146,16 +146,16 @@ fn key(record: Record) -> (u64, u64, Bytes) {
 
 /// All that comes, to the end. Steps are counted: each takes a record, an expired stretch or damage away.
 fn drained(mut reader: LogReader) -> Vec<Record> {
-    let mut all = Vec::new();
+    let (mut all, mut last) = (Vec::new(), String::new());
     for _ in 0..1000 {
         match reader.next_batch(4096) {
             Ok(batch) if batch.is_empty() => return all,
             Ok(batch) => all.extend(batch),
-            Err(JournalError::Damaged(_) | JournalError::Expired { .. }) => {}
+            Err(error @ (JournalError::Damaged(_) | JournalError::Expired { .. })) => last = error.to_string(),
             Err(error) => panic!("{error}"),
         }
     }
-    panic!("reading does not come to an end")
+    panic!("reading does not come to an end after {} records: {last}", all.len())
 }
 
 fn is_newer(error: &JournalError) -> bool {
