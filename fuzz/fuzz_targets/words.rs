@@ -25,7 +25,7 @@ use zerovisor_core::spec::ExitCodes;
 use zerovisor_core::units::{Bytes, Span, SpanRange};
 use zerovisor_core::viewers::SizePolicy;
 
-/// An error's text: a few sentences and a part of the word.
+/// An error's text: a few sentences, and the word twice at most, with each of its bytes escaped.
 const ERROR_MAX_BYTES: usize = 600;
 
 fn parsed<T: FromStr<Err: Display>>(text: &str) -> Option<T> {
@@ -33,7 +33,7 @@ fn parsed<T: FromStr<Err: Display>>(text: &str) -> Option<T> {
         Ok(value) => Some(value),
         Err(error) => {
             let error = error.to_string();
-            assert!(error.len() <= ERROR_MAX_BYTES + 8 * text.len(), "{error}");
+            assert!(error.len() <= ERROR_MAX_BYTES + 16 * text.len(), "{error}");
             None
         }
     }
