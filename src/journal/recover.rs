@@ -166,7 +166,10 @@ impl Survey {
         });
         let len = read.map_err(|(op, e)| JournalError::io(op, &path, e))?;
         let (salt, header) = match SegmentHeader::decode(&bytes) {
-            HeaderFound::Good(header) if header.first_seq == first_seq => (header.salt, Some(header)),
+            HeaderFound::Good(header) if header.first_seq == first_seq => {
+                // A floor above the first record would have readers told of an expired stretch for ever.
+                (header.salt, Some(SegmentHeader { floor: header.floor.min(first_seq), ..header }))
+            }
             HeaderFound::Good(header) => (header.salt, None),
             HeaderFound::Damaged { salt } => (salt, None),
             HeaderFound::Newer(found) => return Err(JournalError::NewerFormat { path, found }),
@@ -307,8 +310,7 @@ impl Survey {
 fn info_of(head: &Head, header: &SegmentHeader, last_seq: u64, last_at_us: u64, end: u64) -> SegmentInfo {
     SegmentInfo {
         first_seq: head.first_seq,
-        // One above the first record would have readers told of an expired stretch for ever.
-        floor: header.floor.min(head.first_seq),
+        floor: header.floor,
         last_seq,
         first_at_us: header.created_us,
         last_at_us,
