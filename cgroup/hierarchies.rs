@@ -36,6 +36,10 @@ impl<'a> Mount<'a> {
         let (front, back) = line.split_once(" - ")?;
         let mut front = front.split(' ').skip(3);
         let (root, point, options) = (front.next()?, front.next()?, front.next()?);
+        // Joined to paths later, one that is not absolute would lead elsewhere.
+        if !root.starts_with('/') || !point.starts_with('/') {
+            return None;
+        }
         let mut back = back.splitn(3, ' ');
         let version = match back.next()? {
             "cgroup" => Version::V1,

@@ -40,6 +40,9 @@ mod barrier;
 mod enable;
 mod entrance;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod hierarchies;
 mod kill;

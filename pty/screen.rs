@@ -227,7 +227,11 @@ impl fmt::Debug for Screen {
 /// Lets the parser act on a whole sequence or a run of text, where the emulator does not act by itself.
 fn interpret(parser: &mut Processor<NoWaiting>, emulator: &mut Emulator, piece: &[u8]) {
     match piece {
-        b"\x1b[!p" => emulator.soft_reset(),
+        // The parser too must see it, or it would go on in what the sequence has cut off.
+        b"\x1b[!p" => {
+            parser.advance(emulator, piece);
+            emulator.soft_reset();
+        }
         [0x1b, b'[', number @ .., b'b'] => match parameter(number) {
             Some(asked) => {
                 let count = emulator.repeat_max(asked);

@@ -13,6 +13,16 @@ fn shown(mountinfo: &str, own: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_mount_without_an_absolute_path_is_none() {
+    let own = "0::/a\n";
+    let line = |root: &str, point: &str| format!("30 24 0:26 {root} {point} rw - cgroup2 cgroup2 rw\n");
+    assert_eq!(seen(&line("/", "/m"), own).len(), 1);
+    for (root, point) in [("", "/m"), ("a", "/m"), ("/", ""), ("/", "m")] {
+        assert_eq!(seen(&line(root, point), own), [], "{root:?} at {point:?}");
+    }
+}
+
+#[test]
 fn a_session_of_systemd_on_v2() {
     let mountinfo = "\
         24 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\

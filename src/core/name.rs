@@ -86,11 +86,11 @@ macro_rules! name_type {
                     .chars()
                     .map(|c| if c == '/' || c.is_control() || c.is_whitespace() { '_' } else { c })
                     .collect();
+                if name.is_empty() || offence(&name).is_some() {
+                    name.insert(0, '_');
+                }
                 while name.len() > NAME_MAX_BYTES {
                     name.pop();
-                }
-                if check(&name).is_err() {
-                    name.insert(0, '_');
                 }
                 $name(name.into())
             }
@@ -241,6 +241,10 @@ mod tests {
         }
         let long = ProcessName::of_command(&"é".repeat(200));
         assert!(long.as_str().len() <= NAME_MAX_BYTES);
+        for longest in [format!("-{}", "x".repeat(127)), format!("-{}", "é".repeat(100))] {
+            let name = ProcessName::of_command(&longest);
+            assert_eq!(name.as_str().parse(), Ok(name), "it is a name on the other side of the wire, too");
+        }
         assert!(long.beside("0123abcd").as_str().ends_with("~0123abcd"));
     }
 

@@ -71,12 +71,16 @@ impl BlocksBack {
         Self { shared, segments, blocks: Vec::new() }
     }
 
-    fn blocks_of(&self, info: &SegmentInfo) -> Result<Vec<Block>, JournalError> {
+    /// The blocks of a segment, of which one without room for a record has none; none of them at all if its file is gone.
+    fn blocks_of(&self, info: &SegmentInfo) -> Result<Option<Vec<Block>>, JournalError> {
         let path = self.shared.segment_path(info.first_seq);
         let file = match File::open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => Arc::new(file.map_err(|e| JournalError::io("open", &path, e))?),
         };
+        if info.end <= SEGMENT_HEADER_BYTES {
+            return Ok(Some(Vec::new()));
+        }
         let points = self.points_of(&file, info).map_err(|e| JournalError::io("read", &path, e))?;
         let ends = points.iter().skip(1).map(|p| p.offset).chain([info.end]);
         let block = |(point, end): (&Point, u64)| Block {
@@ -89,7 +93,7 @@ impl BlocksBack {
             start: point.offset,
             end,
         };
-        Ok(points.iter().zip(ends).map(block).collect())
+        Ok(Some(points.iter().zip(ends).map(block).collect()))
     }
 
     /// Where the blocks of a segment begin. What its index does not cover is scanned, so that no
@@ -116,8 +120,8 @@ impl Iterator for BlocksBack {
             let info = self.segments.pop()?;
             match self.blocks_of(&info) {
                 // Gone: so is everything before it.
-                Ok(blocks) if blocks.is_empty() => self.segments.clear(),
-                Ok(blocks) => self.blocks = blocks,
+                Ok(None) => self.segments.clear(),
+                Ok(Some(blocks)) => self.blocks = blocks,
                 Err(e) => return Some(Err(e)),
             }
         }

@@ -195,7 +195,10 @@ impl Survey {
         });
         let len = read.map_err(|(op, e)| JournalError::io(op, &path, e))?;
         let (salt, header) = match SegmentHeader::decode(&bytes) {
-            HeaderFound::Good(header) if header.first_seq == first_seq => (header.salt, Some(header)),
+            HeaderFound::Good(header) if header.first_seq == first_seq => {
+                // A floor above the first record would have readers told of an expired stretch for ever.
+                (header.salt, Some(SegmentHeader { floor: header.floor.min(first_seq), ..header }))
+            }
             HeaderFound::Good(header) => (header.salt, None),
             HeaderFound::Damaged { salt } => (salt, None),
             HeaderFound::Newer(found) => return Err(JournalError::NewerFormat { path, found }),

@@ -70,7 +70,9 @@ impl Scan {
         if at >= last_point + every {
             self.points.push(Point { seq, at_us, offset: at });
         }
-        self.last = Some((seq, at_us));
+        // Neither steps back in what our writer wrote; in what it did not, nothing is ever to be appended below either.
+        let (last_seq, last_at_us) = self.last.unwrap_or_default();
+        self.last = Some((last_seq.max(seq), last_at_us.max(at_us)));
         self.good_end = end;
     }
 

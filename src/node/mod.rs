@@ -21,6 +21,9 @@ mod catchup;
 mod cli;
 mod client;
 mod events;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gaps;
 mod hub;
 mod in_flight;

@@ -10,7 +10,7 @@
 //! ```
 //! Facts are written to `facts` before `log`: a crash in between leaves too many, never too few, and what is beyond the log is ignored.
 
-mod meta;
+pub(super) mod meta;
 
 use std::fs;
 use std::io;

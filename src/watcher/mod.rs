@@ -34,5 +34,9 @@ pub mod tree;
 mod uplink;
 mod viewers;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use sampler::fuzzing as sampler_fuzzing;
+
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,9 @@
 //! The first sample comes soon after the start, the others at whole multiples of the interval on the wall clock, so that the many
 //! watchers of a host wake together. What costs more is looked at every ten seconds and told with every sample.
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod main_process;
 mod stat;
 mod walk;

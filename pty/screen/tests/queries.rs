@@ -48,6 +48,13 @@ fn a_query_that_comes_in_two_reads_is_answered_once() {
 }
 
 #[test]
+fn a_soft_reset_ends_the_sequence_it_cuts_off() {
+    let mut screen = screen("");
+    assert_eq!(shown(&feed(&mut screen, "\x1b[\x1b[!pc")), "");
+    assert_eq!(screen.rows_text()[0], "c");
+}
+
+#[test]
 fn a_program_that_does_not_read_its_answers_gets_no_more() {
     let mut screen = Screen::new(80, 24);
     let mut answers = Vec::new();

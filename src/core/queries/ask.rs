@@ -34,6 +34,7 @@ pub(super) fn control_sequence(body: &[u8]) -> Verdict {
     let intermediate = bytes.clone().find(|byte| (0x20..0x30).contains(byte));
     let asks = match (marker, intermediate, last) {
         (b' ' | b'>' | b'=', None, b'c') => true, // DA1, DA2, DA3
+        (b'>' | b'=', Some(_), b'c') => true,     // alacritty looks at the marker alone
         (b' ' | b'?', None, b'n') => true,        // DSR
         (b' ' | b'?', Some(b'$'), b'p') => true,  // DECRQM
         (b'>', None, b'q') => true,               // XTVERSION

@@ -16,6 +16,7 @@ const QUESTIONS: &[&[u8]] = &[
     b"\x1b[>c",
     b"\x1b[>0c",
     b"\x1b[=c",
+    b"\x1b[>(c",
     b"\x1b[5n",
     b"\x1b[6n",
     b"\x1b[?6n",

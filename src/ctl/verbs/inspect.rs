@@ -77,7 +77,7 @@ pub fn detail(client: &Client, reply: &Reply) -> Result<Option<Detail>, CtlError
 }
 
 /// Everything about a process, a line a thing.
-fn report(detail: &Detail) -> String {
+pub fn report(detail: &Detail) -> String {
     let mut lines = Lines::default();
     identity(detail, &mut lines);
     settings(detail, &mut lines);

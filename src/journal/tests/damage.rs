@@ -237,3 +237,33 @@ fn a_segment_cut_under_its_readers_is_told_and_passed() {
     assert_eq!(seqs(&records), (1..18).chain(31..40).collect::<Vec<_>>());
     assert_eq!((told[0].start, told.last().unwrap().end), (48 + 2 * 1040, 48 + 15 * 1040));
 }
+
+#[test]
+fn a_segment_cut_within_its_head_hides_none_of_the_others_from_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), small(), &batch(1..60, 1000));
+    let segments = segment_files(dir.path(), "seg");
+    assert!(segments.len() > 2);
+    fs::OpenOptions::new().write(true).open(&segments[1]).unwrap().set_len(20).unwrap();
+    let first = |at: usize| segments[at].file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+    let (reader, _) = LogReader::open(dir.path()).unwrap();
+    let blocks: Vec<_> = reader.blocks_back().map(|block| block.unwrap().read().unwrap()).collect();
+    let backwards: Vec<_> = blocks.into_iter().rev().flatten().collect();
+    assert_eq!(seqs(&backwards), (1..first(1)).chain(first(2)..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_floor_above_the_first_record_stops_no_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), small(), &batch(5..9, 60));
+    let path = only_segment(dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[24..32].copy_from_slice(&1000u64.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..44]);
+    bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let mut reader = LogReader::open(dir.path()).unwrap().0;
+    reader.seek_seq(1);
+    assert!(matches!(reader.next_batch(1 << 20), Err(JournalError::Expired { first_available: 5 })));
+    assert_eq!(seqs(&reader.next_batch(1 << 20).unwrap()), [5, 6, 7, 8]);
+}

@@ -81,8 +81,16 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 /// It is missing, damaged or of another version.
 pub(super) fn read(path: &Path) -> Result<Meta, StoreError> {
     let bytes = fs::read(path).map_err(io_error("read", path))?;
+    parse(path, &bytes)
+}
+
+/// What the bytes of this file say.
+///
+/// # Errors
+/// They are damaged or of another version.
+pub(in crate::node) fn parse(path: &Path, bytes: &[u8]) -> Result<Meta, StoreError> {
     let bad = |why: String| StoreError::BadMeta { path: path.to_path_buf(), why };
-    let body = match version(&bytes) {
+    let body = match version(bytes) {
         Some(1) => &bytes[HEAD..],
         Some(VERSION) => sound(&bytes[HEAD..]).ok_or_else(|| bad("it fails its checksum".into()))?,
         Some(found) if found > VERSION => {
@@ -115,19 +123,26 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The bytes of its file, in the newest version.
+///
+/// # Errors
+/// It is larger than any page.
+pub(in crate::node) fn bytes(meta: &Meta) -> Result<Vec<u8>, StoreError> {
+    let body = wire::encode_page(meta)?;
+    let crc = crc32c::crc32c(&body).to_le_bytes();
+    Ok([&MAGIC[..], &[b'0' + VERSION, b'\n'], &crc, &body].concat())
+}
+
 /// Writes one, whole or not at all.
 ///
 /// # Errors
 /// It cannot be written.
 pub(super) fn write(path: &Path, meta: &Meta) -> Result<(), StoreError> {
-    let body = wire::encode_page(meta)?;
+    let bytes = bytes(meta)?;
     let new = path.with_extension("new");
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&[b'0' + VERSION, b'\n'])?;
-        file.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
-        file.write_all(&body)?;
+        file.write_all(&bytes)?;
         fs::rename(&new, path)
     };
     write().map_err(io_error("write", path))

@@ -97,7 +97,13 @@ impl Cursors {
         fs::rename(&new, &self.path)
     }
 
-    fn text(&self, stopped: bool) -> String {
+    /// Cursors that are kept nowhere.
+    #[cfg(fuzzing)]
+    pub(super) fn of(known: HashMap<Id, Cursor>) -> Cursors {
+        Cursors { path: PathBuf::new(), known, failing: false }
+    }
+
+    pub(super) fn text(&self, stopped: bool) -> String {
         let mut text = format!("{TITLE} {}\n", if stopped { "stopped" } else { "running" });
         for (id, cursor) in &self.known {
             let pid = cursor.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
@@ -121,7 +127,7 @@ fn hex(nibble: u8) -> char {
 }
 
 /// The cursors, and whether they are complete; none if the text is not what was written.
-fn parse(text: &str) -> Option<(HashMap<Id, Cursor>, bool)> {
+pub(super) fn parse(text: &str) -> Option<(HashMap<Id, Cursor>, bool)> {
     let mut lines = text.lines();
     let stopped = match lines.next()?.strip_prefix(TITLE)? {
         " stopped" => true,

@@ -37,6 +37,9 @@
 
 mod cursor;
 mod file;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 mod line;
 mod process;

@@ -11,6 +11,9 @@
 //!
 //! Both ends are one program, forked: there are no versions.
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(super) mod inside;
 pub mod outside;
 

@@ -30,7 +30,7 @@ impl Stat {
     }
 
     /// The name may hold anything: what counts comes behind its last parenthesis.
-    fn parse(line: &[u8]) -> Option<Stat> {
+    pub(super) fn parse(line: &[u8]) -> Option<Stat> {
         let behind = memchr::memrchr(b')', line)?.checked_add(2)?;
         let mut fields = line.get(behind..)?.split(|byte| *byte == b' ').map(|field| str::from_utf8(field).ok());
         let state = fields.next()??.chars().next()?;

@@ -186,7 +186,7 @@ fn read_pss(rollup: &File) -> Option<u64> {
     parse_pss(text.get(..count)?)
 }
 
-fn parse_pss(text: &[u8]) -> Option<u64> {
+pub(super) fn parse_pss(text: &[u8]) -> Option<u64> {
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pss:"))?;
     let kib = str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?;
     kib.parse::<u64>().ok()?.checked_mul(1024)
