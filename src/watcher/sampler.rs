@@ -3,6 +3,7 @@
 //! The first sample comes soon after the start, the others at whole multiples of the interval on the wall clock, so that the many
 //! watchers of a host wake together. What costs more is looked at every ten seconds and told with every sample.
 
+mod kills;
 mod main_process;
 mod stat;
 mod walk;
@@ -14,6 +15,7 @@ use zerovisor_core::exit::Usage;
 use zerovisor_core::stats::{Pressure, Sample};
 use zerovisor_core::units::Timestamp;
 
+use kills::Kills;
 use main_process::MainProcess;
 use walk::{Found, Walk};
 
@@ -34,8 +36,7 @@ pub(super) struct Sampler {
     /// CPU in microseconds, and when it was read.
     before: Option<(u64, Instant)>,
     most: Most,
-    /// As the last sample found them.
-    oom_kills: Option<u64>,
+    oom_kills: Kills,
     slow: Slow,
     main: Option<MainProcess>,
     walk: Option<Walk>,
@@ -74,7 +75,7 @@ impl Sampler {
             costly_at: now,
             before: None,
             most: Most::default(),
-            oom_kills: None,
+            oom_kills: Kills::new(now),
             slow: Slow::default(),
             main: every.map(|_| MainProcess::new(main_pid)),
             walk: None,
@@ -87,9 +88,9 @@ impl Sampler {
         self.next_at
     }
 
-    /// How many processes the kernel had killed for want of memory by the last sample.
-    pub(super) fn oom_kills(&self) -> u64 {
-        self.oom_kills.unwrap_or(0)
+    /// How many processes the kernel had killed for want of memory when the main process had not been killed, should it end now.
+    pub(super) fn oom_kills_before(&self) -> u64 {
+        self.oom_kills.before()
     }
 
     /// The most memory that was found without a cgroup, in bytes.
@@ -112,7 +113,9 @@ impl Sampler {
         self.next_at = Some(clock::next_whole(now, every));
         let costly = now + clock::TOGETHER >= self.costly_at;
         let fast = leaf.and_then(|leaf| self.read(leaf, costly)).unwrap_or_default();
-        self.oom_kills = fast.oom_kills.or(self.oom_kills);
+        if let Some(kills) = fast.oom_kills {
+            self.oom_kills.on_sample(now, kills);
+        }
         let stat = self.main.as_ref().and_then(MainProcess::stat);
         if costly {
             self.costly_at = now + COSTLY_EVERY;
