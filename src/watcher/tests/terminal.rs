@@ -134,7 +134,7 @@ fn a_picture_and_what_follows_it_make_the_same_screen_as_everything() {
         std::fs::write(&stop_file, "").unwrap();
         told.zerovisor.take_to_goodbye(&mut told.link).await;
         let mut whole = Screen::new(80, 24);
-        let mut views: Vec<View> = pictures.into_iter().map(View::new).collect();
+        let mut views: Vec<View> = pictures.iter().map(View::new).collect();
         for (head, payload) in told.zerovisor.journal.iter().filter(|(head, _)| head.kind == Kind::Terminal) {
             whole.feed(payload, &mut Vec::new());
             views.iter_mut().for_each(|view| view.follow(head.seq, payload, &whole));
@@ -156,7 +156,7 @@ impl View {
     /// a debug build, and the program writes without end until the last picture is there.
     const FOLLOWED_BYTES: usize = 64 << 10;
 
-    fn new(picture: Picture) -> View {
+    fn new(picture: &Picture) -> View {
         assert_eq!(picture.size, Size::DEFAULT);
         let mut screen = Screen::new(80, 24);
         screen.feed(&picture.bytes, &mut Vec::new());
