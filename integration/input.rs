@@ -80,12 +80,22 @@ fn signals_reach_the_main_process() {
 #[test]
 fn wait_returns_when_it_runs_and_when_it_has_ended() {
     let farm = Farm::new();
-    farm.watched(&["--name", "w", "--start-secs", "50ms", "-d", "sh", "-c", "while [ ! -e go ]; do :; done; exit 6"])
-        .ok();
+    farm.watched(&[
+        "--name",
+        "w",
+        "--start-secs",
+        "50ms",
+        "-d",
+        "sh",
+        "-c",
+        "while [ ! -e go ]; do sleep 0.05; done; exit 6",
+    ])
+    .ok();
     farm.ctl(&["wait", "--for", "running", "w"]).ok();
     assert_eq!(farm.row("w")["state"], "RUNNING");
     let waiting = farm.following(&["wait", "w"]);
-    farm.ctl(&["wait", "--timeout", "100ms", "w"]).refused(1, &["w"]);
+    // The first answer has to come within that, too.
+    farm.ctl(&["wait", "--timeout", "2s", "w"]).refused(1, &["w"]);
     assert!(waiting.ended().is_none());
     std::fs::write(farm.path("go"), "").unwrap();
     waiting.end(SOON).ok();

@@ -18,5 +18,8 @@ pub mod tty;
 pub mod usage;
 pub mod watcher;
 
+#[cfg(test)]
+mod alone;
+
 /// The version of the program, for people.
 pub const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -281,7 +281,14 @@ fn judges_follower(actor: &Actor, follower: &Follower, runs: &[Vec<u8>]) {
             break ended;
         }
         let late = ended.is_some() || Instant::now() > deadline;
-        assert!(!late, "{name}, logs -f --stream {}, {ended:?}: {}", follower.of.name(), parting(&read, &whole));
+        let said = || fs::read_to_string(&follower.said).unwrap();
+        assert!(
+            !late,
+            "{name}, logs -f --stream {}, {ended:?}, {}: {}",
+            follower.of.name(),
+            said(),
+            parting(&read, &whole)
+        );
         std::thread::sleep(LOOK_EVERY);
     };
     match ended {

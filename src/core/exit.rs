@@ -72,7 +72,7 @@ pub struct Usage {
 pub struct ExitReport {
     /// Code or signal.
     pub exit: Exit,
-    /// Whether the kernel's OOM killer did it, told by the cgroup's own counter: it rose since the last sample, and nobody of ours sent
+    /// Whether the kernel's OOM killer did it, told by the cgroup's own counter: it rose within the last seconds, and nobody of ours sent
     /// the kill. None where there is no cgroup to ask.
     pub oom: Option<bool>,
     /// When the run began.

@@ -15,6 +15,7 @@ use zerovisor_core::detach::DetachKeys;
 
 use super::leave::ENTER;
 use super::{Console, ConsoleEvent, LEAVE, NotATerminal, RawMode, UserTerminal};
+use crate::alone::alone;
 
 /// For what should have happened at once, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(10);
@@ -71,6 +72,11 @@ fn modes(terminal: impl AsFd) -> Termios {
     tcgetattr(terminal).unwrap()
 }
 
+/// Tells `story` in a process of its own: a panic gives back every raw terminal of its process, and signals come to all of its consoles.
+fn tell(story: impl Future<Output = ()>) {
+    alone(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story));
+}
+
 async fn event(console: &mut Console) -> ConsoleEvent {
     tokio::time::timeout(SOON, console.next()).await.expect("something happens")
 }
@@ -97,103 +103,117 @@ fn what_is_no_terminal_is_refused_by_name() {
 
 #[test]
 fn raw_mode_is_raw_and_ends_with_its_guard() {
-    let (mut user, slave) = Emulator::open();
-    let before = modes(&slave);
-    let flags = fcntl(&slave, FcntlArg::F_GETFL).unwrap();
-    let raw = RawMode::enter(&terminal(&slave), LEAVE).unwrap();
-    let during = modes(&slave);
-    assert!(
-        !during.local_flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN)
-    );
-    assert!(during.input_flags.is_empty() && during.output_flags != before.output_flags);
-    raw.leave();
-    assert_eq!(modes(&slave), before);
-    assert_eq!(user.shown(b"\r\n"), [ENTER, LEAVE].concat());
-    assert_eq!(fcntl(&slave, FcntlArg::F_GETFL).unwrap(), flags, "the shell's description is as it was");
-    assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
-}
-
-#[tokio::test]
-async fn what_was_typed_before_is_read_and_what_was_typed_behind_is_not_left_to_the_shell() {
-    let (mut user, slave) = Emulator::open();
-    user.types(b"early");
-    let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
-    assert_eq!(typed(&mut console).await, b"early");
-    user.types(b"rm -rf /\r");
-    drop(console);
-    let mut wait = [PollFd::new(slave.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut wait, PollTimeout::ZERO).unwrap(), 0, "nothing is left to read");
-}
-
-#[tokio::test]
-async fn keys_reach_the_program_and_the_detach_keys_end_it_also_while_output_is_stuck() {
-    let (mut user, slave) = Emulator::open();
-    let before = modes(&slave);
-    let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
-    user.types(b"l\x03\x13\r");
-    assert_eq!(typed(&mut console).await, b"l\x03\x13\r", "no key is a signal, flow control, or changed");
-    // Nobody reads the master: the terminal takes some kilobytes and no more.
-    console.show(&vec![b'x'; 1 << 20]);
-    assert!(console.pending() > 0);
-    user.types(b"ab\x1d\x1d\x1dcd");
-    let mut told = Vec::new();
-    loop {
-        match event(&mut console).await {
-            ConsoleEvent::Typed(bytes) => told.extend_from_slice(&bytes),
-            ConsoleEvent::Written => {}
-            ConsoleEvent::Detach => break,
-            other @ (ConsoleEvent::Resized(_) | ConsoleEvent::Ended(_)) => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(told, b"ab", "what comes before the keys is the program's, what comes behind is nobody's");
-    let begun = Instant::now();
-    drop(console);
-    assert!(begun.elapsed() < SOON, "a stuck terminal does not hold up the way out");
-    assert_eq!(modes(&slave), before);
-    user.shown(LEAVE);
-}
-
-#[tokio::test]
-async fn a_terminal_that_is_slow_gets_everything_in_order() {
-    let (user, slave) = Emulator::open();
-    let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
-    let text: Vec<u8> = (0..600_000u32).map(|at| b'a' + u8::try_from(at % 26).unwrap()).collect();
-    let reader = std::thread::spawn(move || {
-        let mut user = user;
-        user.shown(b"THE END")
+    alone(|| {
+        let (mut user, slave) = Emulator::open();
+        let before = modes(&slave);
+        let flags = fcntl(&slave, FcntlArg::F_GETFL).unwrap();
+        let raw = RawMode::enter(&terminal(&slave), LEAVE).unwrap();
+        let during = modes(&slave);
+        assert!(
+            !during
+                .local_flags
+                .intersects(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN)
+        );
+        assert!(during.input_flags.is_empty() && during.output_flags != before.output_flags);
+        raw.leave();
+        assert_eq!(modes(&slave), before);
+        assert_eq!(user.shown(b"\r\n"), [ENTER, LEAVE].concat());
+        assert_eq!(fcntl(&slave, FcntlArg::F_GETFL).unwrap(), flags, "the shell's description is as it was");
+        assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
     });
-    for piece in text.chunks(10_000) {
-        console.show(piece);
-    }
-    console.show(b"THE END");
-    console.drain(SOON).await;
-    assert_eq!(console.pending(), 0);
-    assert_eq!(reader.join().unwrap(), [ENTER, &text[..], b"THE END"].concat());
 }
 
-#[tokio::test]
-async fn without_room_nothing_is_read_and_with_it_no_more_than_fits() {
-    let (mut user, slave) = Emulator::open();
-    let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
-    console.set_room(0);
-    user.types(b"0123456789");
-    assert!(tokio::time::timeout(Duration::from_millis(50), console.next()).await.is_err());
-    console.set_room(4);
-    assert_eq!(typed(&mut console).await, b"0123");
-    assert!(tokio::time::timeout(Duration::from_millis(50), console.next()).await.is_err());
-    console.set_room(100);
-    assert_eq!(typed(&mut console).await, b"456789");
+#[test]
+fn what_was_typed_before_is_read_and_what_was_typed_behind_is_not_left_to_the_shell() {
+    tell(async {
+        let (mut user, slave) = Emulator::open();
+        user.types(b"early");
+        let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
+        assert_eq!(typed(&mut console).await, b"early");
+        user.types(b"rm -rf /\r");
+        drop(console);
+        let mut wait = [PollFd::new(slave.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut wait, PollTimeout::ZERO).unwrap(), 0, "nothing is left to read");
+    });
 }
 
-#[tokio::test]
-async fn a_terminal_that_hangs_up_ends_the_console_once() {
-    let (user, slave) = Emulator::open();
-    let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
-    drop(user);
-    assert!(matches!(event(&mut console).await, ConsoleEvent::Ended(super::Ended::HungUp)));
-    console.set_room(100);
-    console.show(b"nobody sees this");
-    assert!(tokio::time::timeout(Duration::from_millis(50), console.next()).await.is_err());
+#[test]
+fn keys_reach_the_program_and_the_detach_keys_end_it_also_while_output_is_stuck() {
+    tell(async {
+        let (mut user, slave) = Emulator::open();
+        let before = modes(&slave);
+        let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
+        user.types(b"l\x03\x13\r");
+        assert_eq!(typed(&mut console).await, b"l\x03\x13\r", "no key is a signal, flow control, or changed");
+        // Nobody reads the master: the terminal takes some kilobytes and no more.
+        console.show(&vec![b'x'; 1 << 20]);
+        assert!(console.pending() > 0);
+        user.types(b"ab\x1d\x1d\x1dcd");
+        let mut told = Vec::new();
+        loop {
+            match event(&mut console).await {
+                ConsoleEvent::Typed(bytes) => told.extend_from_slice(&bytes),
+                ConsoleEvent::Written => {}
+                ConsoleEvent::Detach => break,
+                other @ (ConsoleEvent::Resized(_) | ConsoleEvent::Ended(_)) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(told, b"ab", "what comes before the keys is the program's, what comes behind is nobody's");
+        let begun = Instant::now();
+        drop(console);
+        assert!(begun.elapsed() < SOON, "a stuck terminal does not hold up the way out");
+        assert_eq!(modes(&slave), before);
+        user.shown(LEAVE);
+    });
+}
+
+#[test]
+fn a_terminal_that_is_slow_gets_everything_in_order() {
+    tell(async {
+        let (user, slave) = Emulator::open();
+        let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
+        let text: Vec<u8> = (0..600_000u32).map(|at| b'a' + u8::try_from(at % 26).unwrap()).collect();
+        let reader = std::thread::spawn(move || {
+            let mut user = user;
+            user.shown(b"THE END")
+        });
+        for piece in text.chunks(10_000) {
+            console.show(piece);
+        }
+        console.show(b"THE END");
+        console.drain(SOON).await;
+        assert_eq!(console.pending(), 0);
+        assert_eq!(reader.join().unwrap(), [ENTER, &text[..], b"THE END"].concat());
+    });
+}
+
+#[test]
+fn without_room_nothing_is_read_and_with_it_no_more_than_fits() {
+    tell(async {
+        let (mut user, slave) = Emulator::open();
+        let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
+        console.set_room(0);
+        user.types(b"0123456789");
+        assert!(tokio::time::timeout(Duration::from_millis(50), console.next()).await.is_err());
+        console.set_room(4);
+        assert_eq!(typed(&mut console).await, b"0123");
+        assert!(tokio::time::timeout(Duration::from_millis(50), console.next()).await.is_err());
+        console.set_room(100);
+        assert_eq!(typed(&mut console).await, b"456789");
+    });
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_the_console_once() {
+    tell(async {
+        let (user, slave) = Emulator::open();
+        let mut console = Console::open(terminal(&slave), DetachKeys::default(), LEAVE).unwrap();
+        drop(user);
+        assert!(matches!(event(&mut console).await, ConsoleEvent::Ended(super::Ended::HungUp)));
+        console.set_room(100);
+        console.show(b"nobody sees this");
+        assert!(tokio::time::timeout(Duration::from_millis(50), console.next()).await.is_err());
+    });
 }
 
 #[test]

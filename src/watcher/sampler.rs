@@ -6,6 +6,7 @@
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod kills;
 mod main_process;
 mod stat;
 mod walk;
@@ -17,6 +18,7 @@ use zerovisor_core::exit::Usage;
 use zerovisor_core::stats::{Pressure, Sample};
 use zerovisor_core::units::Timestamp;
 
+use kills::Kills;
 use main_process::MainProcess;
 use walk::{Found, Walk};
 
@@ -37,8 +39,7 @@ pub(super) struct Sampler {
     /// CPU in microseconds, and when it was read.
     before: Option<(u64, Instant)>,
     most: Most,
-    /// As the last sample found them.
-    oom_kills: Option<u64>,
+    oom_kills: Kills,
     slow: Slow,
     main: Option<MainProcess>,
     walk: Option<Walk>,
@@ -77,7 +78,7 @@ impl Sampler {
             costly_at: now,
             before: None,
             most: Most::default(),
-            oom_kills: None,
+            oom_kills: Kills::new(now),
             slow: Slow::default(),
             main: every.map(|_| MainProcess::new(main_pid)),
             walk: None,
@@ -90,9 +91,9 @@ impl Sampler {
         self.next_at
     }
 
-    /// How many processes the kernel had killed for want of memory by the last sample.
-    pub(super) fn oom_kills(&self) -> u64 {
-        self.oom_kills.unwrap_or(0)
+    /// How many processes the kernel had killed for want of memory when the main process had not been killed, should it end now.
+    pub(super) fn oom_kills_before(&self) -> u64 {
+        self.oom_kills.before()
     }
 
     /// The most memory that was found without a cgroup, in bytes.
@@ -115,7 +116,9 @@ impl Sampler {
         self.next_at = Some(clock::next_whole(now, every));
         let costly = now + clock::TOGETHER >= self.costly_at;
         let fast = leaf.and_then(|leaf| self.read(leaf, costly)).unwrap_or_default();
-        self.oom_kills = fast.oom_kills.or(self.oom_kills);
+        if let Some(kills) = fast.oom_kills {
+            self.oom_kills.on_sample(now, kills);
+        }
         let stat = self.main.as_ref().and_then(MainProcess::stat);
         if costly {
             self.costly_at = now + COSTLY_EVERY;

@@ -1,6 +1,6 @@
 //! Real programs.
 
-use super::tmux::{Tmux, is_installed, read, wait_for};
+use super::tmux::{Tmux, is_installed, read, skip, wait_for};
 use super::{assert_pictured, model, of_capture};
 
 /// One program, what is typed into it, and a text that shows it has come to rest.
@@ -16,8 +16,7 @@ fn tell(story: &Story) {
     let what = format!("a picture of {}", story.program);
     let Some(tmux) = Tmux::start(&what) else { return };
     if !is_installed(story.program) {
-        println!("SKIPPED {what}: {} is not installed", story.program);
-        return;
+        return skip(&what, story.program);
     }
     let raw = tmux.record("original", story.script);
     let plain = || tmux.run(["capture-pane", "-p", "-t", "original"]);

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -32,11 +33,16 @@ pub(crate) struct Seen {
     pub(crate) modes: String,
 }
 
+/// Says that a story needs a program that is not there, in a line of its own that the harness does not capture.
+pub(crate) fn skip(what: &str, program: &str) {
+    writeln!(std::io::stderr(), "\nSKIPPED {what}: {program} is not installed").unwrap();
+}
+
 impl Tmux {
     /// A server, or none and a line that says so where tmux is not installed.
     pub(crate) fn start(what: &str) -> Option<Tmux> {
         if !is_installed("tmux") {
-            println!("SKIPPED {what}: tmux is not installed");
+            skip(what, "tmux");
             return None;
         }
         let tmux = Tmux { dir: TempDir::new().unwrap() };

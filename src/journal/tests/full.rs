@@ -31,7 +31,7 @@ fn a_full_disk_keeps_the_log_whole_and_heals_by_itself() {
     let Some(tiny) = Tiny::mount() else {
         // Not a silent pass: `cargo test -- --nocapture` and the CI log show it.
         use std::io::Write;
-        writeln!(std::io::stderr(), "SKIPPED: cannot mount a tmpfs, ENOSPC is not tested").unwrap();
+        writeln!(std::io::stderr(), "\nSKIPPED a full disk: cannot mount a tmpfs").unwrap();
         return;
     };
     let ballast = tiny.0.path().join("ballast");

@@ -1,6 +1,7 @@
 use super::*;
 use crate::net::listen::{Acceptor, Admission, Limits};
 use crate::net::{DialError, Endpoint, dial};
+use std::sync::LazyLock;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -43,8 +44,13 @@ fn frames(header: &str, payload: Option<Vec<u8>>) -> Frames {
     Frames { header: Bytes::from(header.to_owned()), payload: payload.map(Bytes::from) }
 }
 
+/// Bytes that say where they belong. Made once: an unoptimized build takes its time for each.
 fn pattern(bytes: usize, salt: usize) -> Vec<u8> {
-    (0..bytes).map(|i| u8::try_from((i * 31 + i / 251 + salt) % 256).unwrap()).collect()
+    const SALTS: usize = 4096;
+    static ALL: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        (0..(1 << 20) + 64 + SALTS).map(|i| u8::try_from((i * 31 + i / 251) % 256).unwrap()).collect()
+    });
+    ALL[salt % SALTS..][..bytes].to_vec()
 }
 
 async fn raw(door: &Door) -> UnixStream {

@@ -403,7 +403,8 @@ impl Lane {
             self.held.skip(slow);
             if shows_all && !self.agrees() { self.sight = Sight::Still } else { self.want(slow) }
         }
-        // What it contains and is still on its way is passed over when it comes.
+        // What it contains has left the lane, and is passed over where it is still on its way: an older picture would lack it.
+        self.held.pass_over(seq, 0, false);
         self.newest = self.newest.max(seq);
     }
 

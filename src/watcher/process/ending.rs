@@ -47,7 +47,7 @@ impl Process {
             // Asked after all were reaped: a zombie is nobody to be stopped.
             let others = !self.side.tree.is_empty();
             if let Some(run) = &mut self.run {
-                let before = run.sampler.oom_kills();
+                let before = run.sampler.oom_kills_before();
                 let oom = run.cgroup.oom_kills().map(|kills| kills > before);
                 run.unsettled = Some((now, MainEnded { exit: exit_of(ended), at: clock::timestamp(), others, oom }));
             }

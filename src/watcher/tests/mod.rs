@@ -15,6 +15,7 @@ use super::pipes::{self, Ends, Stdin};
 use super::spawn::{Child, Program, SpawnError, Stdio, Surroundings, prepare, spawn as start};
 use super::sys;
 use super::tree::{Ended, Tree};
+use crate::alone::alone;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -31,28 +32,13 @@ use std::time::{Duration, Instant};
 /// A test that waits longer than this for a fact has failed.
 const PATIENCE_MS: u16 = 30_000;
 
-/// Set in the process that has a test to itself.
-const ALONE: &str = "ZV_TEST_ALONE";
-
 /// Runs `story` in a forked process of its own, single-threaded and with 0, 1, 2 as its only descriptors, and fails
 /// if it fails. Whatever the story leaves behind is ended with it.
 ///
 /// It is forked by a harness that runs nothing else: what other tests leave in a process, such as the pipe by which
 /// the runtime is told of signals, would be missing its descriptors in the fork.
 fn isolated(story: impl FnOnce()) {
-    let thread = std::thread::current();
-    match thread.name() {
-        Some(test) if test != "main" && std::env::var_os(ALONE).is_none() => alone(test),
-        Some(_) | None => forked(story),
-    }
-}
-
-fn alone(test: &str) {
-    let own = std::env::current_exe().unwrap();
-    let output = Command::new(own).args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    let erred = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}\n{erred}");
+    alone(|| forked(story));
 }
 
 fn forked(story: impl FnOnce()) {

@@ -140,6 +140,24 @@ fn a_picture_made_for_a_size_the_viewer_has_no_more_is_followed_by_another() {
 }
 
 #[test]
+fn behind_a_picture_older_than_the_last_one_the_stream_does_not_go_on() {
+    let (mut lane, now) = attached(OWN);
+    drawn(&mut lane, 4, other());
+    write(&mut lane, 4, "in the first picture, not in the second");
+    lane.on_own_sized(other());
+    lane.on_asked(now + FRAME_APART);
+    drawn(&mut lane, 3, other());
+    write(&mut lane, 5, "behind both");
+    assert_eq!(output(&mut lane), b"", "record 4 would be missing before it");
+    let later = now + 2 * FRAME_APART;
+    assert_eq!(lane.ask_due(later, true), Due::Now);
+    lane.on_asked(later);
+    write(&mut lane, 6, "six");
+    drawn(&mut lane, 5, other());
+    assert_eq!(output(&mut lane), b"six");
+}
+
+#[test]
 fn a_viewer_that_says_its_size_again_is_drawn_anew() {
     let (mut lane, now) = attached(OWN);
     drawn(&mut lane, 1, OWN);
