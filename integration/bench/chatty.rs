@@ -73,8 +73,9 @@ impl Gate {
         (words().map(pid).collect(), Duration::from_nanos(words().map(used).sum()))
     }
 
-    fn open(&self) {
-        drop(File::options().write(true).open(self.dir.path().join("gate")).expect("the gate"));
+    /// Open for as long as the file lives: who has said that it is there may not yet be at the gate.
+    fn open(&self) -> File {
+        File::options().write(true).open(self.dir.path().join("gate")).expect("the gate")
     }
 }
 
@@ -98,7 +99,7 @@ fn run(gate: &mut Gate, mut family: Vec<Child>, began_cpu: Duration, rig: Option
     let before: Duration = takers.iter().map(|pid| cpu_of(*pid)).sum();
     let node_cpu = || rig.map_or(Duration::ZERO, Rig::node_cpu);
     let (node_before, began) = (node_cpu(), Instant::now());
-    gate.open();
+    let _open = gate.open();
     let (_, writers) = gate.hear(many);
     for child in &mut family {
         assert!(child.wait().expect("wait").success());
