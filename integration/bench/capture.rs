@@ -8,13 +8,22 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::rig::{Budget, Rig, head, held, knob, row, runs};
+use super::chatty;
+use super::rig::{Budget, Rig, head, held, knob, ratios, row, runs};
+
+/// What `--sync` may be, the cheapest first.
+const SYNC_MODES: [&str; 3] = ["none", "interval", "always"];
 
 /// `kid lines|blocks BYTES`: writes so many bytes as 100-byte lines, one write(2) each, or as 64 KiB writes.
 pub(crate) fn kid(arguments: &[String]) -> ExitCode {
     let (Some(mode), Some(total)) = (arguments.first(), arguments.get(1).and_then(|n| n.parse::<usize>().ok())) else {
         return ExitCode::from(2);
     };
+    write_all(mode, total)
+}
+
+/// Writes so many bytes to standard output, one write(2) a block.
+pub(crate) fn write_all(mode: &str, total: usize) -> ExitCode {
     let block = block(mode);
     let mut out = File::from(nix::unistd::dup(std::io::stdout()).expect("standard output can be duplicated"));
     let mut left = total;
@@ -44,7 +53,8 @@ struct Run {
     cpu: Duration,
 }
 
-fn children_cpu() -> Duration {
+/// CPU of all children that were waited for, and of theirs.
+pub(crate) fn children_cpu() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage");
     let span = |time: nix::sys::time::TimeVal| {
         Duration::from_secs(time.tv_sec().unsigned_abs()) + Duration::from_micros(time.tv_usec().unsigned_abs())
@@ -120,6 +130,26 @@ pub(crate) fn measure() {
             within("x cat", ratio.collect(), Budget::AtLeast(least));
             let own = runs.iter().zip(&kids).map(|(run, kid)| run.cpu.saturating_sub(*kid).as_secs_f64() / gib);
             within("cpu s/GiB", own.collect(), Budget::AtMost(most));
+        }
+    }
+}
+
+/// What `--sync` costs: the same writers under each mode, all of them ended and acknowledged.
+pub(crate) fn syncing() {
+    let bytes = knob("SYNC_MIB", 256) << 20;
+    for (mode, what) in [("blocks", "64 KiB writes"), ("lines", "100-byte writes")] {
+        for many in [1, 10] {
+            head(&format!("--sync: {} MiB by {many} writers, in {what}", bytes >> 20));
+            let mut walls: Vec<Vec<f64>> = SYNC_MODES.iter().map(|_| Vec::new()).collect();
+            for _ in 0..runs().min(3) {
+                for (sync, walls) in SYNC_MODES.iter().zip(&mut walls) {
+                    walls.push(chatty::watched_for(mode, many, bytes / many, &["--log", "none", "--sync", sync]));
+                }
+            }
+            for (sync, of) in SYNC_MODES.iter().zip(&walls) {
+                row(sync, "MiB/s", of.iter().map(|wall| (bytes >> 20) as f64 / wall).collect());
+                row(sync, "x none", ratios(&walls[0], of));
+            }
         }
     }
 }

@@ -76,15 +76,26 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn start(extra: &[&str]) -> Rig {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let node = Command::new(ZEROVISOR)
-            .args(extra)
-            .current_dir(dir.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("zerovisor starts");
+        let node = spawn(&dir, extra);
         let rig = Rig { dir, node };
-        wait_until("zerovisor listens", || rig.ctl(&["ping"]).status().is_ok_and(|status| status.success()));
+        rig.listens();
         rig
+    }
+
+    /// Kills the zerovisor, and returns once it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.node.kill().expect("kill");
+        self.node.wait().expect("wait");
+    }
+
+    /// Starts another one where the last one was.
+    pub(crate) fn start_again(&mut self, extra: &[&str]) {
+        self.node = spawn(&self.dir, extra);
+        self.listens();
+    }
+
+    fn listens(&self) {
+        wait_until("zerovisor listens", || self.ctl(&["ping"]).status().is_ok_and(|status| status.success()));
     }
 
     pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
@@ -110,6 +121,11 @@ impl Rig {
     pub(crate) fn node_cpu(&self) -> Duration {
         cpu_of(self.node.id())
     }
+}
+
+fn spawn(dir: &TempDir, extra: &[&str]) -> Child {
+    let mut zerovisor = Command::new(ZEROVISOR);
+    zerovisor.args(extra).current_dir(dir.path()).stderr(Stdio::null()).spawn().expect("zerovisor starts")
 }
 
 impl Drop for Rig {

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
 /// Longest wait: a zerovisor that comes back is found within this.
 pub const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// Longest wait where nothing listens on a socket of this machine: to find that out costs three system calls, as little as the sample
+/// that a watcher takes each second anyway, and a thousand watchers are back a second after their zerovisor.
+pub const RECONNECT_HERE_MAX: Duration = Duration::from_secs(1);
 
 /// Capped exponential backoff with jitter: each wait is drawn from the upper half of a span that doubles from `min`
 /// to `max`, so that a thousand watchers of a restarted zerovisor do not come back in step. Pure; no clock.
@@ -29,7 +32,13 @@ impl Backoff {
     #[must_use = "a wait nobody waits for is none"]
     #[expect(clippy::should_implement_trait, reason = "endless, and an iterator would hide reset")]
     pub fn next(&mut self) -> Duration {
-        let span = self.span;
+        self.next_within(self.max)
+    }
+
+    /// As [`Backoff::next`], but of a span of at most `most`. Spans grow on from there.
+    #[must_use = "a wait nobody waits for is none"]
+    pub fn next_within(&mut self, most: Duration) -> Duration {
+        let span = self.span.min(most);
         self.span = span.saturating_mul(2).min(self.max);
         let half = span / 2;
         half + half.mul_f64(self.fraction())
@@ -66,6 +75,14 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next() <= RECONNECT_MIN);
+    }
+
+    #[test]
+    fn a_shorter_cap_holds_for_as_long_as_it_is_asked_for() {
+        let mut backoff = Backoff::new(RECONNECT_MIN, RECONNECT_MAX, 7);
+        assert!((0..20).all(|_| backoff.next_within(RECONNECT_HERE_MAX) <= RECONNECT_HERE_MAX));
+        assert!(backoff.next_within(RECONNECT_HERE_MAX) >= RECONNECT_HERE_MAX / 2);
+        assert!(backoff.next() >= RECONNECT_HERE_MAX, "from there on");
     }
 
     #[test]

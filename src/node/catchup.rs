@@ -1,5 +1,5 @@
-//! What the start finds: facts that a killed zerovisor journaled and had not yet told as events, so that events miss none, and what of the
-//! journal is not intact.
+//! What the start finds: every process and its past, facts that a killed zerovisor journaled and had not yet told as events, so that events
+//! miss none, and what of the journal is not intact.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,9 +8,9 @@ use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
 use zerovisor_core::name::ProcessName;
 use zerovisor_core::units::Timestamp;
-use zerovisor_core::view::{Event, Happening};
+use zerovisor_core::view::{Event, Happening, Story};
 
-use super::store::{Meta, Store, StoreError, is_passable, loaded, loaded_event};
+use super::store::{Meta, Store, StoreError, is_passable, loaded, loaded_event, read_story};
 use crate::journal::{LogReader, Recovery, SegmentLog};
 
 /// Bytes one read takes at most.
@@ -36,16 +36,30 @@ pub(crate) struct Finding {
     pub(crate) what: String,
 }
 
+/// A process as the directory has it.
+#[derive(Debug)]
+pub(crate) struct Past {
+    /// What its watcher declared.
+    pub(crate) meta: Meta,
+    /// What its facts tell.
+    pub(crate) story: Story,
+    /// The last record of its journal; 0: none.
+    pub(crate) last_seq: u64,
+}
+
 /// All that was found.
 #[derive(Debug, Default)]
 pub(crate) struct Caught {
+    /// Every process there is.
+    pub(crate) known: Vec<Past>,
     /// Facts of all processes that lie behind their last event, by time.
     pub(crate) untold: Vec<Untold>,
     /// What is to be said.
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Looks through the data directory. What is wrong with one process keeps no other from being served.
+/// Looks through the data directory, and opens each log once: of thousands this is what a start takes. What is wrong with one process keeps
+/// no other from being served.
 ///
 /// # Errors
 /// The directory itself, or the events, cannot be read.
@@ -53,21 +67,26 @@ pub(crate) fn catch_up(store: &Store, events: &SegmentLog, found: &Recovery) -> 
     let mut caught = Caught::default();
     caught.find(None, "its events: ", found);
     let mut open = HashMap::new();
-    for meta in store.processes()? {
+    for id in store.ids()? {
+        let (meta, unreadable) = store.declaration(id);
         let about = (meta.id, meta.name.clone());
-        if let Some(error) = store.meta_error(meta.id) {
+        if let Some(error) = unreadable {
             let what = format!("{error}; it is served under the name {}", meta.name);
             caught.findings.push(Finding { about: Some(about.clone()), what });
         }
-        match caught.candidate(store, meta) {
-            Ok(Some(candidate)) => drop(open.insert(about.0, candidate)),
-            Ok(None) => {}
-            Err(error) => caught.findings.push(Finding { about: Some(about), what: error.to_string() }),
-        }
+        let (candidate, story, last_seq) = match caught.look(store, &about) {
+            Ok(looked) => looked,
+            Err(error) => {
+                caught.findings.push(Finding { about: Some(about), what: error.to_string() });
+                (None, Story::default(), 0)
+            }
+        };
+        open.extend(candidate.map(|candidate| (id, candidate)));
+        caught.known.push(Past { meta, story, last_seq });
     }
     find_told(events, &mut open)?;
     for candidate in open.into_values() {
-        let about = (candidate.meta.id, candidate.meta.name.clone());
+        let about = candidate.about.clone();
         if let Err(error) = candidate.collect(&mut caught.untold) {
             caught.findings.push(Finding { about: Some(about), what: error.to_string() });
         }
@@ -77,8 +96,12 @@ pub(crate) fn catch_up(store: &Store, events: &SegmentLog, found: &Recovery) -> 
 }
 
 impl Caught {
-    fn candidate(&mut self, store: &Store, meta: Meta) -> Result<Option<Candidate>, StoreError> {
-        let about = (meta.id, meta.name.clone());
+    /// What the logs of a process tell, its facts if some of them may be untold, and its last record.
+    fn look(
+        &mut self,
+        store: &Store,
+        about: &(Id, ProcessName),
+    ) -> Result<(Option<Candidate>, Story, u64), StoreError> {
         let mut read = |dir: &Path, what: &str| -> Result<Option<LogReader>, StoreError> {
             if !dir.is_dir() {
                 let what = format!("{what}{} is missing", dir.display());
@@ -86,21 +109,24 @@ impl Caught {
                 return Ok(None);
             }
             let (reader, found) = LogReader::open(dir)?;
-            self.find(Some(&about), what, &found);
+            self.find(Some(about), what, &found);
             Ok(Some(reader))
         };
-        let log = read(&store.log_dir(meta.id), "its output: ")?;
-        let facts = read(&store.facts_dir(meta.id), "its facts: ")?;
-        let end = log.and_then(|log| log.last()).map_or(0, |(seq, _)| seq);
-        let Some(facts) = facts else { return Ok(None) };
+        let mut log = read(&store.log_dir(about.0), "its output: ")?;
+        let mut facts = read(&store.facts_dir(about.0), "its facts: ")?;
+        let end = log.as_ref().and_then(LogReader::last).map_or(0, |(seq, _)| seq);
+        // What cannot be read is said by whoever reads past it; the rest is served.
+        let story = read_story(log.as_mut(), facts.as_mut()).unwrap_or_default();
+        let Some(facts) = facts else { return Ok((None, story, end)) };
         let Some((last, at_us)) = facts.last() else {
             if end > 0 {
                 let what = "its facts are missing: all of its output is read for them".to_owned();
-                self.findings.push(Finding { about: Some(about), what });
+                self.findings.push(Finding { about: Some(about.clone()), what });
             }
-            return Ok(None);
+            return Ok((None, story, end));
         };
-        Ok(Some(Candidate { meta, facts, end, last: last.min(end), at_us, told: 0 }))
+        let about = about.clone();
+        Ok((Some(Candidate { about, facts, end, last: last.min(end), at_us, told: 0 }), story, end))
     }
 
     fn find(&mut self, about: Option<&(Id, ProcessName)>, of: &str, found: &Recovery) {
@@ -111,7 +137,7 @@ impl Caught {
 }
 
 struct Candidate {
-    meta: Meta,
+    about: (Id, ProcessName),
     facts: LogReader,
     /// The last record in the log; facts beyond it do not count.
     end: u64,
@@ -155,7 +181,7 @@ impl Candidate {
             let facts = batch.into_iter().filter_map(loaded).filter(|record| record.head.seq <= self.end);
             untold.extend(facts.filter_map(|record| {
                 let fact: Fact = zerovisor_core::wire::decode_fact(&record.payload).ok()?;
-                let about = (self.meta.id, self.meta.name.clone());
+                let about = self.about.clone();
                 Some(Untold { at: record.head.at, about, what: Happening::Fact { seq: record.head.seq, fact } })
             }));
         }

@@ -19,6 +19,7 @@ use zerovisor_core::view::{Happening, ProcessRow, Story};
 use zerovisor_core::wire::{Failure, Outcome, Refusal, WatcherHello};
 
 use super::calls::{Calls, WeakCalls};
+use super::catchup::Past;
 use super::registry::{Change, Registry};
 use super::removed::Removed;
 use super::samples::Totals;
@@ -231,11 +232,10 @@ pub(super) struct HubTask {
 
 impl HubTask {
     /// With the processes found on disk.
-    pub(super) fn new(inbox: HubInbox, node: NodeName, store: Store, scribe: Scribe, host: Host) -> HubTask {
+    pub(super) fn new(inbox: HubInbox, node: NodeName, store: Store, scribe: Scribe, known: Vec<Past>) -> HubTask {
+        let host = Host::here();
         let mut registry = Registry::new(node.clone());
-        for meta in store.processes().unwrap_or_default() {
-            // What cannot be read was said by the scribe; the rest is served.
-            let story = store.read_story(meta.id).unwrap_or_default();
+        for Past { meta, story, .. } in known {
             registry.restore(meta, story, Instant::now());
         }
         let (removed, ids) = Removed::load(store.root());

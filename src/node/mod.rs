@@ -57,19 +57,19 @@ use zerovisor_core::view::Happening;
 
 use crate::journal::{DataDirLock, LockError, LogReader, lock_data_dir};
 use adopt::Adoption;
+use catchup::Past;
 pub use cli::{Cli, DEFAULT_ENDPOINT, command};
-use hub::{HubInbox, HubTask};
+use hub::HubTask;
 use lobby::Lobby;
 use machine::Machine;
 use retention::Retention;
-use scribe::{Scribe, Tools, now_us};
+use scribe::{Tools, now_us};
 use session::Node;
 use store::{Store, StoreError};
 use textlog::{Target, TextConfig, TextLog, TextLogError};
 use viewers::Numbers;
 
 use crate::PROGRAM_VERSION;
-use crate::host::Host;
 use crate::net::{Acceptor, Admission, BindError, Endpoint, Telling};
 
 /// How often it is looked whether the journal's thread lives.
@@ -161,7 +161,6 @@ impl Parts {
         store.sweep();
         let name = cli.name.clone().unwrap_or_else(host_name);
         let (text, text_thread) = start_text(cli, &store)?;
-        render_the_rest(&text, &store);
         let (hub, inbox) = hub::channel();
         let tools = Tools {
             store: store.clone(),
@@ -171,8 +170,9 @@ impl Parts {
             sync: cli.sync,
             retention,
         };
-        let (scribe, scribe_thread) = scribe::start(tools, lock)?;
-        let task = hub_task(inbox, &name, &store, &scribe);
+        let (scribe, scribe_thread, known) = scribe::start(tools, lock)?;
+        render_the_rest(&text, &store, &known);
+        let task = HubTask::new(inbox, name.clone(), store, scribe.clone(), known);
         let (pool, machine) = (Arc::new(Mutex::new(Pool::default())), Arc::new(Machine::default()));
         let (started_at, began) = (Timestamp(now_us()), Instant::now());
         let viewers = Numbers::since(started_at);
@@ -203,10 +203,6 @@ impl Parts {
     }
 }
 
-fn hub_task(inbox: HubInbox, name: &NodeName, store: &Store, scribe: &Scribe) -> HubTask {
-    HubTask::new(inbox, name.clone(), store.clone(), scribe.clone(), Host::here())
-}
-
 fn start_text(cli: &Cli, store: &Store) -> Result<(TextLog, Option<JoinHandle<()>>), NodeError> {
     let target = match cli.log.as_os_str().as_encoded_bytes() {
         b"none" => return Ok((TextLog::none(), None)),
@@ -223,15 +219,15 @@ fn start_text(cli: &Cli, store: &Store) -> Result<(TextLog, Option<JoinHandle<()
 }
 
 /// What a zerovisor that was killed had journaled and not yet rendered: the last lines of processes that may never come back.
-fn render_the_rest(text: &TextLog, store: &Store) {
+fn render_the_rest(text: &TextLog, store: &Store, known: &[Past]) {
     if !text.continues() {
         return;
     }
-    for meta in store.processes().unwrap_or_default() {
-        let Ok((reader, _)) = LogReader::open(&store.log_dir(meta.id)) else { continue };
-        let last = reader.last().map_or(0, |(seq, _)| seq);
-        if text.rendered_before(meta.id).is_none_or(|rendered| rendered < last) {
-            text.opened(meta.id, meta.name, reader);
+    for Past { meta, last_seq, .. } in known {
+        if text.rendered_before(meta.id).is_none_or(|rendered| rendered < *last_seq)
+            && let Ok((reader, _)) = LogReader::open(&store.log_dir(meta.id))
+        {
+            text.opened(meta.id, meta.name.clone(), reader);
             text.closed(meta.id);
         }
     }

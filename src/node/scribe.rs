@@ -26,6 +26,7 @@ use zerovisor_core::record::Record;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::Happening;
 
+use super::catchup::Past;
 use super::hub::Hub;
 use super::retention::Retention;
 use super::store::{Store, StoreError};
@@ -247,17 +248,17 @@ pub(super) struct Tools {
     pub retention: Retention,
 }
 
-/// Starts the thread.
+/// Starts the thread. With what is known of every process.
 ///
 /// # Errors
 /// The events log cannot be opened, or the thread not be started.
-pub(super) fn start(tools: Tools, lock: DataDirLock) -> Result<(Scribe, JoinHandle<()>), StoreError> {
+pub(super) fn start(tools: Tools, lock: DataDirLock) -> Result<(Scribe, JoinHandle<()>, Vec<Past>), StoreError> {
     let (work, queue) = channel();
-    let (thread, events) = Thread::new(tools, lock, work.clone())?;
+    let (thread, events, known) = Thread::new(tools, lock, work.clone())?;
     let thread = std::thread::Builder::new().name("zv-scribe".into()).spawn(move || thread.run(&queue));
     let thread =
         thread.map_err(|source| StoreError::Io { doing: "start a thread for", path: "the journal".into(), source })?;
-    Ok((Scribe { work, events }, thread))
+    Ok((Scribe { work, events }, thread, known))
 }
 
 /// The wall clock in microseconds since 1970.

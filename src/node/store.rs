@@ -102,6 +102,16 @@ pub(super) struct ProcessLogs {
     pub facts: SegmentLog,
 }
 
+impl ProcessLogs {
+    /// As [`read_story`].
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub(super) fn story(&self) -> Result<Story, StoreError> {
+        read_story(Some(&mut self.log.reader()), Some(&mut self.facts.reader()))
+    }
+}
+
 /// The data directory.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
@@ -151,14 +161,6 @@ impl Store {
         self.root.join("text-cursor")
     }
 
-    /// Every process there is. Of one whose declaration cannot be read only its id and its journal are known.
-    ///
-    /// # Errors
-    /// The directory itself cannot be read.
-    pub(super) fn processes(&self) -> Result<Vec<Meta>, StoreError> {
-        Ok(self.ids()?.into_iter().map(|id| self.read_meta(id).unwrap_or_else(|_| Meta::unknown(id))).collect())
-    }
-
     /// The id of every process there is.
     ///
     /// # Errors
@@ -169,9 +171,12 @@ impl Store {
         Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Id>().ok()).collect())
     }
 
-    /// Why the declaration of a process cannot be read, if it cannot.
-    pub(super) fn meta_error(&self, id: Id) -> Option<StoreError> {
-        self.read_meta(id).err()
+    /// What was declared of a process. Where that cannot be read: why, and then only its id and its journal are known.
+    pub(super) fn declaration(&self, id: Id) -> (Meta, Option<StoreError>) {
+        match self.read_meta(id) {
+            Ok(meta) => (meta, None),
+            Err(error) => (Meta::unknown(id), Some(error)),
+        }
     }
 
     fn read_meta(&self, id: Id) -> Result<Meta, StoreError> {
@@ -236,9 +241,9 @@ impl Store {
     pub(super) fn align_facts(&self, id: Id, logs: &mut ProcessLogs) -> Result<(), StoreError> {
         let end = logs.log.last().map_or(0, |(seq, _)| seq);
         let kept = match logs.facts.last() {
-            Some((seq, _)) if seq > end => read_all(logs.facts.reader(), |record| record.head.seq <= end)?.0,
+            Some((seq, _)) if seq > end => read_all(&mut logs.facts.reader(), |record| record.head.seq <= end)?.0,
             // Every stream begins with a fact.
-            None if end > 0 => read_all(logs.log.reader(), is_fact)?.0,
+            None if end > 0 => read_all(&mut logs.log.reader(), is_fact)?.0,
             Some(_) | None => return Ok(()),
         };
         let dir = self.facts_dir(id);
@@ -284,32 +289,6 @@ impl Store {
         Ok(SegmentLog::open(&self.events_dir(), config)?)
     }
 
-    /// The life of a process as its journal has it. Where the facts are missing or damaged, all of the output is read instead.
-    ///
-    /// # Errors
-    /// A log cannot be read.
-    pub(super) fn read_story(&self, id: Id) -> Result<Story, StoreError> {
-        let log = open_log(&self.log_dir(id))?;
-        let end = log.as_ref().and_then(LogReader::last).map_or(0, |(seq, _)| seq);
-        let (mut told, mut whole) = (Vec::new(), false);
-        if let Some(facts) = open_log(&self.facts_dir(id))? {
-            (told, whole) = read_all(facts, |record| record.head.seq <= end)?;
-        }
-        if let Some(log) = log
-            && end > 0
-            && (told.is_empty() || !whole)
-        {
-            told = read_all(log, is_fact)?.0;
-        }
-        let mut story = Story::default();
-        for record in told {
-            if let Ok(fact) = wire::decode_fact(&record.payload) {
-                story.tell(record.head.at, &fact);
-            }
-        }
-        Ok(story)
-    }
-
     /// Removes everything of a process.
     ///
     /// # Errors
@@ -337,12 +316,38 @@ impl Store {
     }
 }
 
+/// The life of a process as its logs have it. Where the facts are missing or damaged, all of the output is read instead. The readers are left
+/// at the first record, with no file open.
+///
+/// # Errors
+/// A log cannot be read.
+pub(super) fn read_story(log: Option<&mut LogReader>, facts: Option<&mut LogReader>) -> Result<Story, StoreError> {
+    let end = log.as_ref().and_then(|log| log.last()).map_or(0, |(seq, _)| seq);
+    let (mut told, mut whole) = (Vec::new(), false);
+    if let Some(facts) = facts {
+        (told, whole) = read_all(facts, |record| record.head.seq <= end)?;
+    }
+    if let Some(log) = log
+        && end > 0
+        && (told.is_empty() || !whole)
+    {
+        told = read_all(log, is_fact)?.0;
+    }
+    let mut story = Story::default();
+    for record in told {
+        if let Ok(fact) = wire::decode_fact(&record.payload) {
+            story.tell(record.head.at, &fact);
+        }
+    }
+    Ok(story)
+}
+
 fn is_fact(record: &Record) -> bool {
     record.head.kind == Kind::Fact
 }
 
 /// All records of a log that are wanted, from the first on, and whether it is whole as far as it goes.
-fn read_all(mut reader: LogReader, wanted: impl Fn(&Record) -> bool) -> Result<(Vec<Record>, bool), StoreError> {
+fn read_all(reader: &mut LogReader, wanted: impl Fn(&Record) -> bool) -> Result<(Vec<Record>, bool), StoreError> {
     let (mut all, mut whole) = (Vec::new(), true);
     reader.seek_first();
     loop {
@@ -355,15 +360,11 @@ fn read_all(mut reader: LogReader, wanted: impl Fn(&Record) -> bool) -> Result<(
             Err(error) => return Err(error.into()),
         };
         if batch.is_empty() {
+            reader.seek_first();
             return Ok((all, whole));
         }
         all.extend(batch.into_iter().filter_map(loaded).filter(&wanted));
     }
-}
-
-/// A log to read from; none if there is none.
-pub(super) fn open_log(dir: &Path) -> Result<Option<LogReader>, StoreError> {
-    if dir.is_dir() { Ok(Some(LogReader::open(dir)?.0)) } else { Ok(None) }
 }
 
 /// Whether a reader goes on behind this error: a stretch has expired or is damaged.

@@ -25,7 +25,7 @@ use zerovisor_core::wire::{
 use super::clock;
 use super::say::say;
 use crate::PROGRAM_VERSION;
-use crate::net::reconnect::{RECONNECT_MAX, RECONNECT_MIN};
+use crate::net::reconnect::{RECONNECT_HERE_MAX, RECONNECT_MAX, RECONNECT_MIN};
 use crate::net::{
     self, Backoff, DialError, Endpoint, Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError,
     UNSENT_MAX_BYTES,
@@ -488,7 +488,9 @@ impl Uplink {
         let now = Instant::now();
         let had_link = self.is_linked();
         self.links_lost += u64::from(had_link);
-        self.stage = Stage::Away { dial_at: now + self.backoff.next() };
+        let is_vacant = matches!(lost, Lost::Dial(DialError::NothingThere { .. })) && !self.endpoint.is_tcp();
+        let wait = if is_vacant { self.backoff.next_within(RECONNECT_HERE_MAX) } else { self.backoff.next() };
+        self.stage = Stage::Away { dial_at: now + wait };
         window.on_disconnect();
         self.settled = true;
         self.away_since.get_or_insert(now);

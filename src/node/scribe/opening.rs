@@ -70,7 +70,7 @@ impl Thread {
         let Some(process) = self.open.get(&id) else { return Ok(Opened { journal_end: 0 }) };
         process.written.send_replace(Written { seq: process.end(), bytes: process.logs.log.bytes() });
         // From this thread, so that it comes before every fact that is written from now on.
-        self.tools.hub.opened(id, self.tools.store.read_story(id)?);
+        self.tools.hub.opened(id, process.logs.story()?);
         Ok(Opened { journal_end: process.end() })
     }
 

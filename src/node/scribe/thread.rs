@@ -16,7 +16,7 @@ use super::process::{Process, facts_of};
 use super::trouble::Trouble;
 use super::{Break, Receipt, Tools, Work, Written, now_us};
 use crate::journal::{DataDirLock, SyncWork};
-use crate::node::catchup::{self, Caught, Finding, Untold};
+use crate::node::catchup::{self, Caught, Finding, Past, Untold};
 use crate::node::retention::Sweep;
 use crate::node::store::{ProcessLogs, StoreError};
 use crate::node::syncer::{SYNC_INTERVAL, SyncMode, Syncer};
@@ -56,14 +56,15 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    /// Opens the events, and tells those that a killed zerovisor had not; the receiver changes with each event.
+    /// Opens the events, and tells those that a killed zerovisor had not; the receiver changes with each event. With what is known of every
+    /// process.
     pub(super) fn new(
         tools: Tools,
         lock: DataDirLock,
         own_work: Sender<Work>,
-    ) -> Result<(Thread, watch::Receiver<u64>), StoreError> {
+    ) -> Result<(Thread, watch::Receiver<u64>, Vec<Past>), StoreError> {
         let (mut events, seen, found) = EventLog::open(&tools.store, tools.node.clone(), tools.text.clone())?;
-        let Caught { untold, findings } = catchup::catch_up(&tools.store, &events.log, &found)?;
+        let Caught { known, untold, findings } = catchup::catch_up(&tools.store, &events.log, &found)?;
         for Untold { at, about, what } in untold {
             events.tell(at, Some(about), what);
         }
@@ -91,7 +92,7 @@ impl Thread {
             written_at_look: 0,
             holds_free_memory: false,
         };
-        Ok((thread, seen))
+        Ok((thread, seen, known))
     }
 
     /// Works until told to stop; then everything is on the disk as far as the mode asks for it.
