@@ -2,7 +2,7 @@
 //! not kept is accounted for to the byte and the line.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 use zerovisor_core::fact::{Fact, State};
 
 use crate::harness::{
-    Ended, Farm, LONG, Missing, Program, SOON, assert_accounted, assert_counted, children_of, count, enough, facts,
-    journaled, kept, left_in, spools, until,
+    Ended, Farm, LONG, Missing, Program, SOON, assert_accounted, assert_counted, bytes_below, children_of, count,
+    enough, facts, journaled, kept, left_in, spools, until,
 };
 
 /// Writes numbers at full speed once it may, says when it has, and stays until it is told to go.
@@ -71,18 +71,6 @@ impl Story {
         let missing = assert_accounted(&journaled(&self.farm, "writer"), &numbers(self.numbers));
         (ended, missing, self.farm)
     }
-}
-
-/// Bytes of all files below a directory.
-fn bytes_below(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }
 
 #[test]

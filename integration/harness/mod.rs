@@ -33,7 +33,7 @@ pub(crate) use stage::Stage;
 pub(crate) use terminal::Terminal;
 pub(crate) use tmux::Tmux;
 pub(crate) use wait::{LONG, SOON, until};
-pub(crate) use weight::{descriptors, resident_kib};
+pub(crate) use weight::{bytes_below, descriptors, resident_kib};
 
 /// Ends a test that cannot be made here, loudly: the line is counted by `make test` and never taken for a success.
 ///

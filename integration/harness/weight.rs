@@ -1,6 +1,7 @@
-//! What a process weighs, by /proc.
+//! What a process weighs, by /proc, and a directory.
 
 use std::fs;
+use std::path::Path;
 
 /// Memory of a process now, in KiB: what of its pages is in memory (`VmRSS` of proc_pid_status(5)).
 pub(crate) fn resident_kib(pid: i32) -> u64 {
@@ -16,4 +17,16 @@ fn status_kib(pid: i32, field: &str) -> u64 {
 /// Its open descriptors.
 pub(crate) fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Bytes of all files below a directory.
+pub(crate) fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
 }

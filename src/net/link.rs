@@ -8,17 +8,17 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use zeromq::{
     DealerRecvHalf, DealerSendHalf, RouterRecvHalf, RouterSendHalf, SocketRecv, SocketSend, ZmqMessage, ZmqResult,
 };
 
 use super::hop;
+use super::progress::Progress;
 use super::relay::{self, Held, Relay};
 use super::wire::{Peer, Wire};
 use super::zmtp::{Guard, HEADER_MAX_BYTES, PAYLOAD_MAX_BYTES, Refusal, SocketKind, frame_bytes};
@@ -126,7 +126,7 @@ impl Link {
         drop((socket, alive, rx));
         // The relay ends, and with it the sender of `fate`, once all is written or the time is up.
         while fate.changed().await.is_ok() {}
-        match queued.saturating_sub(progress.written()) {
+        match queued.saturating_sub(progress.count()) {
             0 => Ok(()),
             left => Err(LinkError::NotFlushed(left)),
         }
@@ -141,23 +141,9 @@ pub(crate) struct Fate {
     pub(crate) messages: u64,
 }
 
-/// How much of what was sent has left for the peer's socket.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    written: AtomicU64,
-    moved: Notify,
-}
-
-impl Progress {
-    pub(crate) fn add(&self, bytes: usize) {
-        self.written.fetch_add(bytes as u64, Ordering::Release);
-        self.moved.notify_waiters();
-    }
-
-    fn written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
-    }
-}
+/// Messages that came in and were not yet taken by [`LinkRx::recv`]; then the peer's next ones wait in its socket. Twice what the protocol's
+/// credit lets be in flight: reaching it means a flood, of which the crate's own queue would keep 100,000, however large.
+pub const UNTAKEN_MAX_MESSAGES: u64 = 512;
 
 pub(crate) enum CrateTx {
     Dealer(DealerSendHalf),
@@ -254,13 +240,13 @@ impl LinkTx {
     /// Bytes sent that the peer's socket has not taken yet: a peer that does not read shows here.
     #[must_use]
     pub fn unsent_bytes(&self) -> u64 {
-        self.queued.saturating_sub(self.progress.written())
+        self.queued.saturating_sub(self.progress.count())
     }
 
     /// Bytes the peer's socket has taken since the link began.
     #[must_use]
     pub fn written_bytes(&self) -> u64 {
-        self.progress.written()
+        self.progress.count()
     }
 
     /// Waits until at most `bytes` of what was sent are still to be taken by the peer's socket. Cancel-safe.
@@ -269,19 +255,14 @@ impl LinkTx {
     /// Why the link died meanwhile.
     pub async fn drained_to(&mut self, bytes: u64) -> Result<(), LinkError> {
         let progress = Arc::clone(&self.progress);
-        loop {
-            let moved = progress.moved.notified();
-            tokio::pin!(moved);
-            // Registers before the look, so that no progress slips between the two.
-            moved.as_mut().enable();
-            if self.unsent_bytes() <= bytes {
-                return Ok(());
-            }
-            self.alive()?;
-            tokio::select! {
-                () = moved => {}
-                _ = self.fate.changed() => {}
-            }
+        if self.unsent_bytes() <= bytes {
+            return Ok(());
+        }
+        self.alive()?;
+        tokio::select! {
+            biased;
+            () = progress.reaches(self.queued.saturating_sub(bytes)) => Ok(()),
+            _ = self.fate.changed() => self.alive(),
         }
     }
 
@@ -297,7 +278,7 @@ impl LinkTx {
     }
 
     fn forget_written(&mut self) {
-        let written = self.progress.written();
+        let written = self.progress.count();
         while self.unsent.front().is_some_and(|&end| end <= written) {
             self.unsent.pop_front();
         }
@@ -324,6 +305,7 @@ impl LinkTx {
 pub struct LinkRx {
     socket: CrateRx,
     received: u64,
+    taken: Arc<Progress>,
     fate: watch::Receiver<Option<Fate>>,
     _alive: mpsc::Sender<Infallible>,
 }
@@ -343,6 +325,7 @@ impl LinkRx {
                 frames = self.socket.recv() => match frames {
                     Ok(frames) => {
                         self.received += 1;
+                        self.taken.add(1);
                         return Ok(frames);
                     }
                     // The crate repeats this at full speed; so it is not asked again.
@@ -396,15 +379,16 @@ pub(crate) async fn establish<S: Send + 'static>(
     let (hello, held) = shake_hands(&wire, ours, &mut guard).await?;
     let hop = hop::open(ours, &hello).await.map_err(EstablishError::Hop)?;
     let inside = Wire::unix(hop.ours).map_err(EstablishError::Hop)?;
-    let progress = Arc::new(Progress::default());
+    let (progress, taken) = (Arc::new(Progress::default()), Arc::new(Progress::default()));
     let (verdict, fate) = watch::channel(None);
     let (alive, dropped) = mpsc::channel(1);
-    let relay = Relay { wire, hop: inside, guard, held, verdict, progress: Arc::clone(&progress), dropped };
+    let (written, passed) = (Arc::clone(&progress), Arc::clone(&taken));
+    let relay = Relay { wire, hop: inside, guard, held, verdict, progress: written, taken: passed, dropped };
     tokio::spawn(async move {
         relay::run(relay).await;
         drop(seat);
     });
-    let rx = LinkRx { socket: hop.rx, received: 0, fate: fate.clone(), _alive: alive.clone() };
+    let rx = LinkRx { socket: hop.rx, received: 0, taken, fate: fate.clone(), _alive: alive.clone() };
     let tx = LinkTx { socket: hop.tx, queued: 0, unsent: VecDeque::new(), progress, fate, _alive: alive };
     Ok(Link { peer, tx, rx })
 }

@@ -13,6 +13,7 @@ pub mod heartbeat;
 mod hop;
 pub mod link;
 pub mod listen;
+mod progress;
 pub mod reconnect;
 mod relay;
 mod seats;

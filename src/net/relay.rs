@@ -16,7 +16,8 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{sleep, timeout};
 
 use super::bulk::{self, Broken};
-use super::link::{Fate, LINGER, LinkError, Progress, is_hang_up};
+use super::link::{Fate, LINGER, LinkError, UNTAKEN_MAX_MESSAGES, is_hang_up};
+use super::progress::Progress;
 use super::wire::Wire;
 use super::zmtp::{Guard, Refusal};
 
@@ -71,6 +72,8 @@ pub(crate) struct Relay {
     pub(crate) held: Held,
     pub(crate) verdict: watch::Sender<Option<Fate>>,
     pub(crate) progress: Arc<Progress>,
+    /// Messages that the link's user has taken.
+    pub(crate) taken: Arc<Progress>,
     /// Ends when both halves of the link have been dropped.
     pub(crate) dropped: mpsc::Receiver<Infallible>,
 }
@@ -86,8 +89,9 @@ enum End {
 
 /// Runs until the connection has ended and the link knows why.
 pub(crate) async fn run(relay: Relay) {
-    let Relay { wire, hop, mut guard, mut held, verdict, progress, mut dropped } = relay;
-    let end = carry(&wire, &hop, &mut guard, &mut held, &progress, &mut dropped).await;
+    let Relay { wire, hop, mut guard, mut held, verdict, progress, taken, mut dropped } = relay;
+    let inbound = inbound(&wire, &hop, &mut guard, &mut held, &taken);
+    let end = carry(inbound, outbound(&wire, &hop, &progress), &mut dropped).await;
     let messages = guard.messages();
     match end {
         End::Inbound(error) => {
@@ -113,15 +117,11 @@ pub(crate) async fn run(relay: Relay) {
 }
 
 async fn carry(
-    wire: &Wire,
-    hop: &Wire,
-    guard: &mut Guard,
-    held: &mut Held,
-    progress: &Progress,
+    inbound: impl Future<Output = LinkError>,
+    outbound: impl Future<Output = bool>,
     dropped: &mut mpsc::Receiver<Infallible>,
 ) -> End {
-    let mut inbound = pin!(inbound(wire, hop, guard, held));
-    let mut outbound = pin!(outbound(wire, hop, progress));
+    let (mut inbound, mut outbound) = (pin!(inbound), pin!(outbound));
     let mut lingered = pin!(async {
         dropped.recv().await;
         sleep(LINGER).await;
@@ -176,9 +176,10 @@ enum Turn {
 }
 
 /// From the peer to the crate, under the guard's eyes. Returns why it ended.
-async fn inbound(wire: &Wire, hop: &Wire, guard: &mut Guard, held: &mut Held) -> LinkError {
+async fn inbound(wire: &Wire, hop: &Wire, guard: &mut Guard, held: &mut Held, taken: &Progress) -> LinkError {
     let can_splice = wire.can_splice() && hop.can_splice();
     loop {
+        taken.reaches(guard.messages().saturating_sub(UNTAKEN_MAX_MESSAGES)).await;
         if let Err(error) = wire.readable().await {
             return LinkError::Failed(error.to_string());
         }

@@ -141,7 +141,7 @@ pub(super) struct Uplink {
     away_since: Option<Instant>,
     /// Since when no link has been of use.
     outage_since: Option<Instant>,
-    /// When anything was last acknowledged, or a link made.
+    /// When a record was last taken, or a link made.
     progress_at: Instant,
     /// When a zerovisor last took a record.
     taken_at: Instant,
@@ -207,7 +207,7 @@ impl Uplink {
         self.outage_since
     }
 
-    /// When anything was last acknowledged, or a link made.
+    /// When a record was last taken, or a link made.
     pub(super) fn progress_at(&self) -> Instant {
         self.progress_at
     }
@@ -353,11 +353,11 @@ impl Uplink {
             ToPeer::Ack { seq, window_bytes } => {
                 let first = window.first_seq();
                 window.on_ack(seq, window_bytes)?;
-                self.progress_at = now;
+                // One that acknowledges nothing new is of no use.
                 if window.first_seq() > first {
-                    self.taken_at = now;
+                    (self.progress_at, self.taken_at) = (now, now);
+                    self.on_use();
                 }
-                self.on_use();
                 Ok(None)
             }
             ToPeer::Order { order, deed } => {
@@ -469,7 +469,7 @@ impl Uplink {
         }
     }
 
-    /// The link is of use: it acknowledges, or idles. Only that ends an outage; a zerovisor whose disk is full welcomes us each time and
+    /// The link is of use: records are taken, or it idles. Only that ends an outage; a zerovisor whose disk is full welcomes us each time and
     /// then drops the link, and would be dialled ten times a second and told of as often.
     fn on_use(&mut self) {
         self.backoff.reset();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use zerovisor_core::fact::Fact;
 use zerovisor_core::size::Size;
 use zerovisor_core::viewers::{Attach, SizePolicy, Viewers as Rules};
 use zerovisor_core::wire::{PICTURE_PART_BYTES, TYPED_WINDOW_BYTES, ViewerNews};
@@ -46,6 +47,8 @@ pub(super) struct Viewers {
     pub(super) fading: Option<Model>,
     /// The size that was declared.
     pub(super) declared: Size,
+    /// The terminal's last size, while its record has to wait.
+    pub(super) unrecorded: Option<Fact>,
 }
 
 impl Viewers {
@@ -60,6 +63,7 @@ impl Viewers {
             alternate: false,
             fading: None,
             declared: size,
+            unrecorded: None,
         }
     }
 

@@ -87,6 +87,8 @@ pub struct Window {
     /// The last record that was ever on the disk.
     spilled_to: u64,
     next_seq: u64,
+    /// Sequence numbers of the facts that were put in and are not acknowledged, wherever they are.
+    facts: VecDeque<u64>,
     credit: usize,
     offsets: [(u32, u64); 3],
 }
@@ -103,6 +105,7 @@ impl Default for Window {
             held_cost: 0,
             spilled_to: 0,
             next_seq: 1,
+            facts: VecDeque::new(),
             credit: usize::try_from(WINDOW_START_BYTES).unwrap_or(usize::MAX),
             offsets: [(0, 0); 3],
         }
@@ -128,8 +131,14 @@ impl Window {
         self.front.is_empty() && self.disk.is_none()
     }
 
+    /// Facts that were put in and are not acknowledged, in memory and on the disk.
+    pub fn unacknowledged_facts(&self) -> usize {
+        self.facts.len()
+    }
+
     /// Bytes of output held in memory alone, and a flat rate for each record.
-    pub fn held_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
         self.held_cost
     }
 
@@ -179,6 +188,7 @@ impl Window {
 
     /// Takes a fact.
     pub fn push_fact(&mut self, at: Timestamp, run: u32, fact: Fact) {
+        self.facts.push_back(self.next_seq);
         self.push(at, run, Kind::Fact, 0, Held::Fact(Box::new(fact)));
     }
 
@@ -259,6 +269,9 @@ impl Window {
     }
 
     fn forget_up_to(&mut self, seq: u64) {
+        while self.facts.front().is_some_and(|fact| *fact <= seq) {
+            self.facts.pop_front();
+        }
         loop {
             while self.front.front().is_some_and(|entry| entry.head.seq <= seq) {
                 let Some(entry) = self.front.pop_front() else { break };
@@ -274,6 +287,7 @@ impl Window {
         if self.front.is_empty() {
             // An idle watcher holds no memory for the time when it was busy.
             self.front.shrink_to(16);
+            self.facts.shrink_to(16);
         }
     }
 

@@ -178,7 +178,7 @@ proptest! {
             journal.take(usize::MAX);
             window.on_ack(journal.last, WINDOW_START_BYTES).unwrap();
         }
-        prop_assert!(window.is_empty() && window.held_bytes() == 0);
+        prop_assert!(window.is_empty() && window.held_bytes() == 0 && window.unacknowledged_facts() == 0);
         prop_assert_eq!(journal.stdout, stdout);
         prop_assert_eq!(journal.stderr, stderr);
     }

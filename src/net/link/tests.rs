@@ -179,6 +179,25 @@ async fn small_messages_to_a_stalled_peer_are_bounded_too() {
 }
 
 #[tokio::test]
+async fn messages_that_nobody_takes_wait_with_their_sender() {
+    for mut door in [door(), tcp_door()] {
+        let (mut near, mut far) = pair(&mut door).await;
+        let mut sent = 0;
+        // Sockets and pipes hold some megabytes beside those that are let in.
+        while tokio::time::timeout(Duration::from_millis(500), near.tx.drained_to(64 << 10)).await.is_ok() {
+            within(near.tx.send(frames("h", Some(vec![0; 1024])))).await.unwrap();
+            sent += 1;
+            assert!(sent < 30_000, "{sent} messages were let in");
+        }
+        assert!(sent > UNTAKEN_MAX_MESSAGES);
+        for _ in 0..sent {
+            within(far.rx.recv()).await.unwrap();
+        }
+        within(near.tx.flush(SOON)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn too_large_a_frame_is_refused_here_and_the_link_lives() {
     let mut door = door();
     let (mut near, mut far) = pair(&mut door).await;

@@ -126,7 +126,8 @@ impl Session {
         }
         match self.uplink.outage_since() {
             Some(since) if !self.uplink.is_linked() => Some(left_at.max(since) + LAST_WAIT),
-            Some(_) | None => Some(left_at.max(self.uplink.progress_at()) + LAST_WAIT_LINKED),
+            // One that falls silent, is lost, and welcomes again takes nothing either.
+            Some(_) | None => Some(left_at.max(self.uplink.taken_at()) + LAST_WAIT_LINKED),
         }
     }
 

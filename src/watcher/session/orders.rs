@@ -4,17 +4,16 @@ use bytes::Bytes;
 use zerovisor_core::fact::{Cause, Fact};
 use zerovisor_core::lifecycle::{Denial, Order, Verdict};
 use zerovisor_core::spec::shown_command;
-use zerovisor_core::window::HELD_MAX_BYTES;
-use zerovisor_core::wire::{Deed, Outcome, ViewerAct};
+use zerovisor_core::wire::{Deed, Outcome};
 
 use super::Session;
 use crate::watcher::guard::OWN_FAILURE;
 use crate::watcher::input::InputDenial;
 use crate::watcher::uplink::Word;
 
-/// Bytes of unacknowledged records, beyond a window that is full of output, past which nothing is done that would make more of them: a
-/// zerovisor that orders and never acknowledges must not make its watcher grow.
-const OVERFULL_BYTES: usize = HELD_MAX_BYTES + (1 << 20);
+/// Facts that nobody has acknowledged, in memory and in the spool, past which nothing is done that would make more of them: facts are never
+/// dropped, so a zerovisor that orders and never acknowledges would make its watcher grow, or fill its disk. Some 3 MiB of memory.
+const FACTS_MAX: usize = 8192;
 
 impl Session {
     pub(super) async fn on_word(&mut self, word: Word) -> Option<u8> {
@@ -31,8 +30,6 @@ impl Session {
                 self.uplink.obeyed(order, outcome, &mut self.window).await;
                 None
             }
-            // A size is wanted again with the next one.
-            Word::Viewer { act: ViewerAct::Resize(_), .. } if self.is_overfull() => None,
             Word::Viewer { viewer, act, payload } => {
                 self.on_view(viewer, act, payload).await;
                 None
@@ -51,9 +48,9 @@ impl Session {
         }
     }
 
-    /// Facts are always taken into the window, and only orders make many of them.
-    fn is_overfull(&self) -> bool {
-        self.window.held_bytes() > OVERFULL_BYTES
+    /// Facts are always taken into the window, and only a zerovisor and its viewers make many of them at will.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.window.unacknowledged_facts() > FACTS_MAX
     }
 
     fn obey(&mut self, deed: Deed, payload: Bytes) -> Outcome {

@@ -165,11 +165,21 @@ impl Session {
             return;
         }
         match terminal.resize(size) {
-            Ok(()) => self.process.record(Fact::Resized { run, size }, &mut self.window),
+            Ok(()) => self.viewers.unrecorded = Some(Fact::Resized { run, size }),
             Err(error) => say(error),
         }
+        self.record_size();
         if let Some(front) = &mut self.viewers.front {
             front.follow(size, Instant::now());
+        }
+    }
+
+    /// Records the terminal's last size, once there is room for it: of many sizes that nobody acknowledges the last one counts.
+    fn record_size(&mut self) {
+        if !self.is_overfull()
+            && let Some(resized) = self.viewers.unrecorded.take()
+        {
+            self.process.record(resized, &mut self.window);
         }
     }
 
@@ -185,6 +195,7 @@ impl Session {
     /// After every event: what the screen answers and shows, and what was taken of what was typed.
     pub(super) async fn settle_viewers(&mut self) {
         self.on_links_lost();
+        self.record_size();
         self.settle_front().await;
         let Some(model) = self.model() else {
             return self.tell_taken().await;
@@ -252,6 +263,7 @@ impl Session {
             let changed = self.forget(viewer);
             self.set_size(changed);
         }
+        self.viewers.unrecorded = None;
         let mut last = self.process.take_last_screen();
         if let Some(last) = &mut last {
             // What it wrote last decides how its screen is left.

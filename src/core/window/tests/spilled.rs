@@ -262,6 +262,7 @@ impl Farm {
             self.window.on_ack(self.end(), WINDOW_START_BYTES).unwrap();
         }
         assert!(self.window.is_empty() && self.window.held_bytes() == 0 && self.window.unspilled_bytes() == 0);
+        assert_eq!(self.window.unacknowledged_facts(), 0);
         assert_eq!((self.end(), self.window.first_seq()), (self.window.next_seq() - 1, self.window.next_seq()));
         for (_, head, body) in &self.journal {
             match body {
