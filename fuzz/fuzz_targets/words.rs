@@ -7,8 +7,11 @@ use std::fmt::{Debug, Display};
 use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
 
+use jiff::Zoned;
+use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use zerovisor::ctl::filter::SortKey;
+use zerovisor::ctl::when;
 use zerovisor::net::Endpoint;
 use zerovisor::watcher::env::Variable;
 use zerovisor_core::address::Address;
@@ -62,13 +65,21 @@ fn key(text: &str) {
     }
 }
 
+/// A time is the same again as it is shown, from 1970 on.
+fn time(text: &str, now: &Zoned) {
+    match when::parse(text, now) {
+        Ok(at) => assert_eq!(when::parse(&when::rfc3339(at), now).expect("what is shown is read"), at),
+        Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
     let Some((kind, word)) = input.split_first() else { return };
     let _variable = Variable::parse(OsStr::from_bytes(word));
     let Ok(text) = std::str::from_utf8(word) else { return };
     assert!(ProcessName::of_command(text).as_str().parse::<ProcessName>().is_ok());
     assert!(NodeName::nearest(text).as_str().parse::<NodeName>().is_ok());
-    match kind % 21 {
+    match kind % 22 {
         0 => shows::<Span>(text),
         1 => shows::<SpanRange>(text),
         2 => shows::<Bytes>(text),
@@ -91,6 +102,7 @@ fuzz_target!(|input: &[u8]| {
         17 => reads_back::<Kind>(text),
         18 => reads_back::<SizePolicy>(text),
         19 => drop(parsed::<SortKey>(text)),
+        20 => time(text, &Zoned::new(jiff::Timestamp::UNIX_EPOCH, TimeZone::UTC)),
         _ => key(text),
     }
 });

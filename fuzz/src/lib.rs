@@ -1,11 +1,15 @@
 //! What the fuzz targets share. A target holds one decoder, or one state machine that reads foreign bytes, to what it promises;
 //! each begins with a sentence that says what that is. That nothing panics, overflows, hangs or takes much memory goes without saying.
 
+pub mod segments;
 mod sys;
 
 pub use sys::peak_bytes;
 
 use std::cell::RefCell;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Cuts an input into the lengths of pieces and a stream: the first byte says how many lengths follow.
@@ -41,6 +45,18 @@ pub fn with_directory<T>(act: impl FnOnce(&Path) -> T) -> T {
         let _gone = std::fs::remove_dir_all(&path);
         result
     })
+}
+
+/// Writes a file as our programs do: for its user alone.
+pub fn put(path: &Path, bytes: &[u8]) {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).expect("a file can be written");
+}
+
+/// Makes a directory as our programs do: for its user alone.
+pub fn make_dir(path: &Path) {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).expect("a directory can be made");
 }
 
 /// That `text` can be written to a terminal without moving, reordering or hiding anything. Lines may end, and colours may be set where

@@ -22,14 +22,15 @@ impl Removed {
     /// That of a data directory, and the latest ids in it. One that cannot be read is as one that is not there: that is told.
     pub(super) fn load(data: &Path) -> (Removed, Vec<Id>) {
         let removed = Removed(data.join("removed"));
-        let text = fs::read_to_string(&removed.0).unwrap_or_else(|error| {
+        let bytes = fs::read(&removed.0).unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(path = %removed.0.display(), %error, "removed processes may come back");
             }
-            String::new()
+            Vec::new()
         });
-        // A line that was cut off by a crash is no id.
-        let mut ids: Vec<Id> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        // A line that was cut off by a crash is no id, nor is one of which a bad disk changed a byte: the others are.
+        let lines = bytes.split(|byte| *byte == b'\n');
+        let mut ids: Vec<Id> = lines.filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok()).collect();
         if ids.len() > REMOVED_MAX {
             ids.drain(..ids.len() - REMOVED_MAX);
             removed.told(removed.rewrite(&ids));
@@ -63,6 +64,18 @@ impl Removed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flipped_bit_costs_one_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let (removed, _) = Removed::load(dir.path());
+        let ids = [1, 2, 3].map(|byte| Id::from_random([byte; 16]));
+        ids.into_iter().for_each(|id| removed.add(id));
+        let mut bytes = fs::read(dir.path().join("removed")).unwrap();
+        bytes[40] ^= 0x80;
+        fs::write(dir.path().join("removed"), bytes).unwrap();
+        assert_eq!(Removed::load(dir.path()).1, [ids[0], ids[2]]);
+    }
 
     #[test]
     fn the_latest_are_kept_and_a_cut_off_line_is_none() {
