@@ -3,6 +3,7 @@
 mod clients;
 mod console;
 mod family;
+mod full_spool;
 mod rng;
 mod tree;
 mod writers;

@@ -79,6 +79,6 @@ impl Stream {
     /// Asserts that the journal has all of it.
     pub(super) fn assert_journaled(&self, farm: &Farm, written: &[u8]) {
         let raw = farm.ctl_within(&["logs", "--raw", self.process, "--stream", self.stream], LONG).ok();
-        self.assert_whole("the journal", &raw.stdout, written);
+        self.assert_whole(&format!("the journal, of which is said {:?},", raw.err()), &raw.stdout, written);
     }
 }

@@ -64,8 +64,9 @@ impl LogFollower {
 
     /// It has come to the end, and saw what was written.
     fn saw(self, written: &[u8]) {
-        self.program.end(LONG).ok();
-        STREAMS[self.stream].assert_whole("a follower", &fs::read(&self.seen).unwrap(), written);
+        let ended = self.program.end(LONG).ok();
+        let said = format!("a follower, which said {:?},", ended.err());
+        STREAMS[self.stream].assert_whole(&said, &fs::read(&self.seen).unwrap(), written);
     }
 }
 
@@ -124,7 +125,7 @@ impl Story {
         }
         // Each as bytes, and one as lines.
         let mut followers: Vec<_> = (0..STREAMS.len()).map(|at| LogFollower::new(&farm, at, &["--raw"])).collect();
-        followers.push(LogFollower::new(&farm, 2, &[]));
+        followers.push(LogFollower::new(&farm, 3, &[]));
         Story { farm, args, rng, watchers, followers, events }
     }
 
@@ -178,19 +179,22 @@ impl Story {
         self.progress();
         enough(&self.farm);
         for watcher in self.watchers {
-            assert_eq!(watcher.end(LONG).ok().out(), "", "all of it went to the zerovisor");
+            let ended = watcher.end(LONG).ok();
+            assert_eq!(ended.out(), "", "all of it went to the zerovisor");
+            // Shown where one of what follows fails.
+            eprintln!("a watcher said: {}", ended.err());
         }
         let written: Vec<Vec<u8>> = STREAMS.iter().map(|stream| stream.written(&self.farm)).collect();
-        for follower in self.followers {
-            let written = &written[follower.stream];
-            follower.saw(written);
-        }
         for (stream, written) in STREAMS.iter().zip(&written) {
             stream.assert_journaled(&self.farm, written);
             let row = self.farm.reaches(stream.process, "EXITED");
             assert_eq!((&row["exit"]["code"], &row["run"]), (&0.into(), &1.into()), "{row}");
             let ended = self.farm.events(stream.process).iter().filter(|event| *event == "ended").count();
             assert_eq!(ended, 1, "each fact once");
+        }
+        for follower in self.followers {
+            let written = &written[follower.stream];
+            follower.saw(written);
         }
         let all = self.farm.jsonl(&["events"]);
         let told = self.events.told(all.last().unwrap()["seq"].as_u64().unwrap());

@@ -138,10 +138,12 @@ impl Session {
     /// When waiting for the last records to be taken, or put on disk, ends.
     fn patience(&self) -> Option<Instant> {
         let left_at = self.left_at?;
+        let gives_up = self.interrupted >= GIVES_UP;
         if let Some(at) = self.spools_last_at() {
-            return Some(at.max(left_at) + LAST_SPILL);
+            let for_room = if gives_up { Duration::ZERO } else { self.spooling.wait_for_room() };
+            return Some(at.max(left_at) + for_room + LAST_SPILL);
         }
-        if self.interrupted >= GIVES_UP {
+        if gives_up {
             return Some(left_at);
         }
         let since = left_at.max(self.uplink.progress_at());

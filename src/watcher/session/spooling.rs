@@ -7,7 +7,7 @@
 //!   disk at its limit, or none: memory fills, the child waits --offline-wait--> oldest segment: count, drop, spill again
 //!
 //!   linked: load, send, acknowledged --> trim --> all acknowledged: remove
-//!   ended:  2 s without a zerovisor: spill the rest, leave
+//!   ended:  2 s without a zerovisor: spill the rest, leave; at the limit the watcher waits in its program's place
 //! ```
 
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use zerovisor_core::units::{Bytes, Span};
 use zerovisor_core::window::{HELD_MAX_BYTES, StandIns};
 
 use super::Session;
+use super::leaving::GIVES_UP;
 use crate::spool::{Meta, SpoolError};
 use crate::watcher::clock;
 use crate::watcher::say::say;
@@ -61,6 +62,8 @@ pub(super) struct Spooling {
     waited: bool,
     /// What was said in this outage.
     told: Option<Refused>,
+    /// Whether it was said that an ended program's output waits for room.
+    told_of_waiting: bool,
     reads_failed: u32,
     left: Option<Result<Left, SpoolError>>,
 }
@@ -84,6 +87,7 @@ impl Spooling {
             stalled_at: None,
             waited: false,
             told: None,
+            told_of_waiting: false,
             reads_failed: 0,
             left: None,
         }
@@ -110,6 +114,11 @@ impl Spooling {
     /// What came of leaving it, once.
     pub(super) fn take_left(&mut self) -> Option<Result<Left, SpoolError>> {
         self.left.take()
+    }
+
+    /// How much longer than others an ended process waits, since there was no room for the last of it.
+    pub(super) fn wait_for_room(&self) -> Duration {
+        if self.waited || self.refused == Some(Refused::Full) { self.wait } else { Duration::ZERO }
     }
 
     fn is_free(&self) -> bool {
@@ -284,23 +293,30 @@ impl Session {
         }
     }
 
-    /// When the child has waited long enough for room.
-    fn waits_until(&self) -> Option<Instant> {
-        let since = self.spooling.blocked_since(self.uplink.taken_at())?;
-        Some(if self.spooling.waited { since } else { since + self.spooling.wait })
+    /// When it has been waited long enough for room: by the child, and in its place by the watcher of one that has ended, unless it was
+    /// told to give up.
+    fn waits_until(&self, ending: bool) -> Option<Instant> {
+        let taken_at = self.uplink.taken_at();
+        let ended = self.left_at.filter(|_| ending).map(|at| at.max(taken_at));
+        let since = self.spooling.blocked_since(taken_at).into_iter().chain(ended).min()?;
+        let waits = !self.spooling.waited && self.interrupted < GIVES_UP;
+        Some(if waits { since + self.spooling.wait } else { since })
     }
 
     /// Whether the oldest segment is to go.
     fn must_count(&mut self, now: Instant, ending: bool) -> bool {
-        let due = ending || self.waits_until().is_some_and(|at| now >= at);
-        let must = due && self.spooling.refused == Some(Refused::Full) && self.window.is_spilled();
+        let no_room = self.spooling.refused == Some(Refused::Full) && self.window.is_spilled();
+        let must = no_room && self.waits_until(ending).is_some_and(|at| now >= at);
         self.spooling.waited |= must;
+        if no_room && ending && !must {
+            self.say_waiting();
+        }
         must
     }
 
     /// Whether output in memory is to go.
     fn must_drop(&self, now: Instant) -> bool {
-        let due = self.is_cut_off(now) && self.waits_until().is_some_and(|at| now >= at);
+        let due = self.is_cut_off(now) && self.waits_until(false).is_some_and(|at| now >= at);
         due && (self.spooling.refused.is_some() || self.spooling.spooler.is_none())
     }
 
@@ -319,7 +335,8 @@ impl Session {
             return self.cut_off_at().filter(|_| self.window.unspilled_bytes() > 0);
         }
         let spill_at = self.spill_at(ending).filter(|_| spooling.spooler.is_some());
-        let drop_at = self.waits_until().filter(|_| spooling.refused.is_some() || spooling.spooler.is_none());
+        let takes_no_more = spooling.refused.is_some() || spooling.spooler.is_none();
+        let drop_at = self.waits_until(ending && self.window.is_spilled()).filter(|_| takes_no_more);
         spill_at.into_iter().chain(drop_at).min()
     }
 
@@ -336,6 +353,17 @@ impl Session {
                 "{error}: {held} more are kept in memory, then the program waits, and after {wait} its oldest output is dropped"
             )),
             Refused::Broken => say_memory_only(error, wait),
+        }
+    }
+
+    /// Says once that the program's end is not the end of the watcher.
+    fn say_waiting(&mut self) {
+        if !std::mem::replace(&mut self.spooling.told_of_waiting, true) {
+            let (wait, endpoint) = (Span(self.spooling.wait), self.uplink.endpoint());
+            say(format_args!(
+                "it has ended, and there is no room on disk for the last of it: waiting up to {wait} for a zerovisor at {endpoint}; \
+                 interrupt to give up"
+            ));
         }
     }
 
