@@ -128,6 +128,11 @@ impl Window {
         self.front.is_empty() && self.disk.is_none()
     }
 
+    /// Whether anything was sent in this connection and is not acknowledged.
+    pub fn is_in_flight(&self) -> bool {
+        self.sent > 0
+    }
+
     /// Bytes of output held in memory alone, and a flat rate for each record.
     pub fn held_bytes(&self) -> usize {
         self.held_cost
