@@ -102,7 +102,7 @@ fn a_stop_with_a_timeout_says_that_the_zerovisor_has_not_come_back() {
     assert!(code == Some(255) && said.lines().count() == 1 && said.contains(" is lost: "), "{code:?} {said}");
 }
 
-/// Killed while it holds the request, so that it never answers.
+/// Killed while it is held, with the client waiting for its first word.
 #[test]
 fn whatever_is_asked_of_a_zerovisor_that_dies_before_it_answers_is_255_and_a_line() {
     let farm = Farm::new();

@@ -38,11 +38,11 @@ fn whoever_of_a_family_on_a_console_is_killed_nothing_of_it_stays() {
             let front = user.front();
             let Family { watcher, guard, .. } = family;
             match victims {
-                Victims::Front => killed_at_once(&[front]),
-                Victims::Watcher => killed_at_once(&[watcher]),
-                Victims::Guard => killed_at_once(&[guard]),
-                Victims::WatcherAndFront => killed_at_once(&[watcher, front]),
-                Victims::GuardAndFront => killed_at_once(&[guard, front]),
+                Victims::Front => killed_at_once(front, &[]),
+                Victims::Watcher => killed_at_once(watcher, &[]),
+                Victims::Guard => killed_at_once(guard, &[]),
+                Victims::WatcherAndFront => killed_at_once(front, &[watcher]),
+                Victims::GuardAndFront => killed_at_once(front, &[guard]),
             }
             family.is_gone(&[front]);
             match victims {

@@ -62,9 +62,9 @@ impl Story {
     fn kill(&mut self) {
         let Family { watcher, guard, .. } = self.family;
         match self.victims {
-            Victims::Watcher => killed_at_once(&[watcher]),
-            Victims::Guard => killed_at_once(&[guard]),
-            Victims::Both => killed_at_once(&[guard, watcher]),
+            Victims::Watcher => killed_at_once(watcher, &[]),
+            Victims::Guard => killed_at_once(guard, &[]),
+            Victims::Both => killed_at_once(guard, &[watcher]),
         }
         if let Some(program) = self.guard.take() {
             let ended = program.end(SOON);

@@ -74,12 +74,15 @@ pub(super) fn signalled(pids: &[i32], signal: Signal) {
     }
 }
 
-/// Kills them so that none can act on the end of another.
-pub(super) fn killed_at_once(pids: &[i32]) {
-    if pids.len() > 1 {
-        signalled(pids, Signal::SIGSTOP);
+/// Kills them so that none can act on the end of another. The first is not stopped before: as the job of a shell it would be taken for one
+/// that the user has stopped.
+pub(super) fn killed_at_once(first: i32, others: &[i32]) {
+    signalled(others, Signal::SIGSTOP);
+    signalled(&[first], Signal::SIGKILL);
+    for other in others {
+        // It may have gone with the first.
+        let _ = kill(Pid::from_raw(*other), Signal::SIGKILL);
     }
-    signalled(pids, Signal::SIGKILL);
 }
 
 /// The process is LOST, and what was last known of it is kept.

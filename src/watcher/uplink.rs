@@ -122,6 +122,7 @@ struct Linked {
     tick_at: Instant,
     beat: Heartbeat,
     pings: u64,
+    linked_at: Instant,
     sent_at: Instant,
     farewell_by: Option<Instant>,
 }
@@ -215,6 +216,14 @@ impl Uplink {
     /// When a zerovisor last took a record; one that welcomes again and again and takes none makes no progress.
     pub(super) fn taken_at(&self) -> Instant {
         self.taken_at
+    }
+
+    /// When the link was made, while there is one.
+    pub(super) fn linked_at(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Away { .. } | Stage::Dialing(_) | Stage::Greeting { .. } => None,
+            Stage::Linked(linked) => Some(linked.linked_at),
+        }
     }
 
     /// Whether a zerovisor ever took it in.
@@ -389,6 +398,7 @@ impl Uplink {
             tick_at: clock::next_whole(now, HEARTBEAT),
             beat: Heartbeat::new(now),
             pings: 0,
+            linked_at: now,
             sent_at: now,
             farewell_by: None,
         }));

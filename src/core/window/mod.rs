@@ -136,6 +136,11 @@ impl Window {
         self.facts.len()
     }
 
+    /// Whether anything was sent in this connection and is not acknowledged.
+    pub fn is_in_flight(&self) -> bool {
+        self.sent > 0
+    }
+
     /// Bytes of output held in memory alone, and a flat rate for each record.
     #[cfg(test)]
     fn held_bytes(&self) -> usize {

@@ -213,13 +213,19 @@ impl Session {
             spooling.full_since.get_or_insert(now);
         }
         spooling.stalled_at = spooling.stalled_at.filter(|at| linked && taken_at < *at);
-        let stalls_at = spooling.blocked_since(taken_at).filter(|_| linked).map(|since| since + SPILL_EVERY);
-        if stalls_at.is_some_and(|at| now >= at) {
-            spooling.stalled_at.get_or_insert(now);
+        if self.stalls_at().is_some_and(|at| now >= at) {
+            self.spooling.stalled_at.get_or_insert(now);
         }
         if self.uplink.outage_since().is_none() && self.spooling.stalled_at.is_none() {
             self.spooling.on_outage_over();
         }
+    }
+
+    /// When a link is of no use any more, if it takes nothing until then of what it was sent: what waits to be read from the disk is not
+    /// its fault, nor is what was before it.
+    fn stalls_at(&self) -> Option<Instant> {
+        let linked_at = self.uplink.linked_at().filter(|_| self.window.is_in_flight())?;
+        Some(self.spooling.blocked_since(self.uplink.taken_at())?.max(linked_at) + SPILL_EVERY)
     }
 
     /// Since when nobody has taken anything, once that counts; none while records may be sent.
@@ -330,7 +336,7 @@ impl Session {
         let ending = self.is_spooling_last(now);
         if !ending && !self.is_cut_off(now) {
             if self.uplink.is_linked() {
-                return spooling.blocked_since(self.uplink.taken_at()).map(|since| since + SPILL_EVERY);
+                return self.stalls_at();
             }
             return self.cut_off_at().filter(|_| self.window.unspilled_bytes() > 0);
         }
