@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use zerovisor::spool::{Left, Place};
+use zerovisor_core::id::Id;
+
 use crate::harness::parent_of;
 
 /// What a process of ours holds.
@@ -90,4 +93,10 @@ pub(super) fn stems_from(pid: i32, those: &[i32]) -> bool {
 pub(super) fn shown(pid: i32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     format!("{pid}: {}", String::from_utf8_lossy(&line).replace('\0', " "))
+}
+
+/// The spools of a place, and whether their watchers are gone. One that is being made or removed may not count.
+pub(super) fn spools(place: &Place) -> Vec<(Id, bool)> {
+    let is_left = |id: Id| Left::take(place, id).is_ok_and(|left| left.is_some());
+    Left::ids(place).unwrap_or_default().into_iter().map(|id| (id, is_left(id))).collect()
 }
