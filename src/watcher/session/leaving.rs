@@ -138,7 +138,9 @@ impl Session {
     /// When waiting for the last records to be taken, or put on disk, ends.
     fn patience(&self) -> Option<Instant> {
         let left_at = self.left_at?;
-        if let Some(at) = self.spools_last_at() {
+        // On a disk without room, where nothing is ours that could be dropped, they wait as if there were none.
+        let hopeless = self.spooling.is_out_of_room() && !self.window.is_spilled() && self.interrupted < GIVES_UP;
+        if let Some(at) = self.spools_last_at().filter(|_| !hopeless) {
             return Some(at.max(left_at) + LAST_SPILL);
         }
         if self.interrupted >= GIVES_UP {
