@@ -3,8 +3,9 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{SOON, Terminal, until};
+use crate::harness::{Terminal, until};
 
+use super::SOON;
 use super::actors::Actor;
 use super::model::{Made, assert_written};
 use super::plan::{Leaving, Look};

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{Ended, LONG, SOON, live_with_argument, until};
+use crate::harness::{Ended, LONG, live_with_argument, until};
 
+use super::SOON;
 use super::account::Account;
 use super::actors::{Actor, Follower};
 use super::model::{assert_ended, assert_heard_once, may_have_written};

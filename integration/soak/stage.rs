@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use zerovisor::spool::Place;
 use zerovisor_core::id::Id;
 
-use crate::harness::{Ended, Farm, Program, SOON, tell, until};
+use crate::harness::{Ended, Farm, Program, tell, until};
 
+use super::SOON;
 use super::actors::Actor;
 use super::disk::{Disk, OF_NODE_MIB, OF_SPOOLS_MIB};
 use super::faults::NODE;
