@@ -11,6 +11,7 @@ mod chance;
 mod deeds;
 mod disk;
 mod faults;
+mod holdings;
 mod model;
 mod plan;
 mod reckoning;

@@ -13,7 +13,7 @@ use super::account::Account;
 use super::actors::{Actor, Follower};
 use super::model::{assert_ended, assert_heard_once, may_have_written};
 use super::plan::Leaving;
-use super::reckoning::{Holding, OF_NODE, OF_WATCHER, cgroups, shown, sockets, stems_from};
+use super::reckoning::{cgroups, shown, sockets, stems_from};
 use super::stage::{RESIDENTS, Soak};
 use super::writer::{Diary, Stream, parting};
 
@@ -213,30 +213,9 @@ impl Soak {
         assert_eq!(sockets(self.farm.dir()), ["zerovisor.sock"]);
         until("no spool is left", SOON, || self.spools().is_empty().then_some(()));
         self.judges_events();
-        self.judges_holdings(residents[0].watcher);
+        self.judges_holdings();
         self.judged.rounds += 1;
         self.tells_sometimes();
-    }
-
-    fn judges_holdings(&mut self, watcher: i32) {
-        let node = self.farm.node_pid();
-        let now = || [Holding::of(node), Holding::of(watcher)];
-        if self.judged.rounds == 0 {
-            // What has served a round has its threads and its memory; descriptors it needs no more than at the start.
-            let [node, watcher] = now();
-            let [began_node, began_watcher] = self.base;
-            self.base = [node.with_descriptors_of(&began_node), watcher.with_descriptors_of(&began_watcher)];
-        }
-        let base = self.base;
-        let deadline = Instant::now() + SOON;
-        loop {
-            let [node, watcher] = now();
-            if node.is_within(&base[0], OF_NODE) && watcher.is_within(&base[1], OF_WATCHER) {
-                return;
-            }
-            let told = || format!("zerovisor and watcher hold {node:?} and {watcher:?}, before {base:?}");
-            assert!(Instant::now() < deadline, "{}", told());
-        }
     }
 
     /// Whoever followed the events of all that time missed none and saw none twice.

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use zerovisor::spool::Place;
 use zerovisor_core::id::Id;
 
-use crate::harness::{Ended, Farm, Program, tell, until};
+use crate::harness::{Ended, Farm, Program, tell};
 
 use super::SOON;
 use super::actors::Actor;
 use super::disk::{Disk, OF_NODE_MIB, OF_SPOOLS_MIB};
 use super::faults::NODE;
+use super::holdings::Holding;
 use super::model::{ENDLESS_LINES, Keep, Made, Restart, Role, SMALL};
 use super::plan::{Step, What};
-use super::reckoning::{Holding, spools};
+use super::reckoning::spools;
 use super::writer::{LOITER, TALKER, WRITER, Writing, filler};
 
 /// How often a line of progress is told, at the end of a round.
@@ -54,8 +55,8 @@ pub(super) struct Soak {
     pub(super) lives_since: Instant,
     /// `events -f`, over all of it.
     pub(super) events: Program,
-    /// What the zerovisor and a resident's watcher held before anything happened.
-    pub(super) base: [Holding; 2],
+    /// What those held who live throughout, before anything happened.
+    pub(super) base: Vec<(&'static str, Holding)>,
     /// What was judged so far.
     pub(super) judged: Judged,
     began: Instant,
@@ -114,14 +115,13 @@ impl Soak {
             small,
             lives_since: now,
             events,
-            base: [Holding::default(); 2],
+            base: Vec::new(),
             judged: Judged::default(),
             began: now,
             told: now,
         };
         soak.settles_residents();
-        let watcher = until("a resident is watched", SOON, || soak.actors[&RESIDENTS[0]].family()).watcher;
-        soak.base = [soak.node(), Holding::of(watcher)];
+        soak.base = soak.holdings();
         soak
     }
 
@@ -247,28 +247,22 @@ impl Soak {
         self.spools().into_iter().filter(|(_, left)| *left).map(|(id, _)| id).collect()
     }
 
-    /// What the zerovisor holds.
-    pub(super) fn node(&self) -> Holding {
-        Holding::of(self.farm.node_pid())
-    }
-
     /// A line of progress.
     pub(super) fn tells(&self) {
         let Judged { processes, runs, lost, gaps, missing, unknown, bytes, faults, rounds } = self.judged;
-        let node = self.node();
         tell(&format!(
             "soak: {:4} s {:6} steps {rounds:4} rounds {processes:5} processes {runs:5} runs {lost:4} lost \
              {faults:4} faults {:8} KiB judged, {:6} KiB missing by {gaps} gaps ({unknown} of unknown size); \
-             zerovisor of {:4} s {:6} KiB of its own {:3} fds {:2} threads",
+             zerovisor of {:4} s",
             self.began.elapsed().as_secs(),
             self.number,
             bytes >> 10,
             missing >> 10,
             self.lives_since.elapsed().as_secs(),
-            node.own_kib,
-            node.descriptors,
-            node.threads
         ));
+        for (name, holding) in self.holdings() {
+            tell(&format!("soak: {:4} s {name:21} {holding}", self.began.elapsed().as_secs()));
+        }
     }
 }
 
