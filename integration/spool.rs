@@ -340,3 +340,24 @@ fn a_detached_watcher_leaves_its_end_on_disk_too() {
     assert_eq!(facts(&stream, |fact| matches!(fact, Fact::Ended { .. } | Fact::Exited)), 2);
     until("nothing of it runs", SOON, || farm.members().is_empty().then_some(()));
 }
+
+/// Longer than the watcher of a program that has ended tries to put its last records on a disk.
+const TRIES: Duration = Duration::from_secs(13);
+
+#[test]
+fn the_end_of_a_detached_program_is_not_given_up_for_want_of_room() {
+    let farm = Farm::empty();
+    let small = farm.path("small");
+    let Some(disk) = Disk::mounted(small.clone()) else { skip!("a tmpfs cannot be mounted here") };
+    // Until it is full.
+    let _ = fs::write(small.join("filler"), vec![0; 101 << 20]);
+    let options = ["--name", "last", "--spool", "small", "-d", "sh", "-c", "echo last words; exit 7"];
+    farm.watched(&options).ok();
+    let since = Instant::now();
+    until("it would have given up", SOON * 2, || (since.elapsed() > TRIES || farm.members().is_empty()).then_some(()));
+    assert!(!farm.members().is_empty(), "its watcher ended with nobody told");
+    farm.start_node(&[]);
+    assert_eq!(farm.reaches("last", "EXITED")["exit"]["code"], 7);
+    assert!(farm.raw(&["last"]) == b"last words\n");
+    drop(disk);
+}

@@ -21,6 +21,11 @@ impl Chance {
         self.next() % end
     }
 
+    /// A number from `from` to below `to`.
+    pub(super) fn between(&mut self, (from, to): (u64, u64)) -> u64 {
+        from + self.below(to - from)
+    }
+
     pub(super) fn one_in(&mut self, of: u64) -> bool {
         self.below(of) == 0
     }

@@ -1,9 +1,11 @@
 //! What users do: start, look, type, follow, and tell processes to end.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::harness::{SOON, Terminal, until};
+use crate::harness::{Terminal, until};
 
+use super::SOON;
 use super::actors::Actor;
 use super::model::{Made, assert_written};
 use super::plan::{Leaving, Look};
@@ -17,8 +19,10 @@ impl Soak {
     pub(super) fn starts(&mut self, made: Made) {
         let name = self.name(made.index);
         let mut actor = Actor::new(made, name.clone());
-        let words = actor.made.arguments(&name);
-        let words: Vec<&str> = ["--name", &name].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let (options, command) = (actor.made.options(), actor.made.command(&name));
+        let begins_with = if actor.made.told { &[] } else { &command[..] };
+        let words = options.iter().chain(begins_with).map(String::as_str);
+        let words: Vec<&str> = ["--name", &name].into_iter().chain(words).collect();
         let alone = !self.farm.has_node();
         actor.fate.began_alone = alone;
         if actor.made.detached {
@@ -26,9 +30,15 @@ impl Soak {
         } else {
             actor.watch(&self.farm, &words);
         }
+        let told = actor.made.told;
         self.actors.insert(actor.made.index, actor);
         if !alone {
             self.told(&["inspect", &name], &[0]);
+        }
+        if told {
+            let words: Vec<&str> =
+                ["start", &name, "--"].into_iter().chain(command.iter().map(String::as_str)).collect();
+            self.told(&words, &[0]);
         }
     }
 
@@ -62,7 +72,7 @@ impl Soak {
                 Leaving::WindowClosed => viewer.terminal.closes(),
                 Leaving::Killed => {
                     for pid in farm.members().into_iter().filter(|pid| stems_from(*pid, &[viewer.program.pid])) {
-                        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+                        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                     }
                 }
             }
@@ -95,7 +105,7 @@ impl Soak {
             let number = run.to_string();
             let read = self.farm.ctl_within(&["logs", "--raw", "--run", &number, "--stream", of.name(), name], SOON);
             // Its start may be on its way yet.
-            if read.code() == 0 {
+            if read.code() == 0 && !self.actors[&index].made.may_drop() {
                 let Actor { made, fate, .. } = &self.actors[&index];
                 let diaries = self.actors[&index].diaries(&self.farm);
                 let diary = &diaries[usize::try_from(run).unwrap() - 1];
@@ -166,6 +176,17 @@ impl Soak {
                 (over || hits(self) > before).then_some(())
             });
         }
+    }
+
+    pub(super) fn interrupts(&mut self, index: usize) {
+        self.with(index, |actor, _| {
+            let (Some(program), Some(family)) = (&actor.program, actor.family()) else { return };
+            if family.guard == program.pid {
+                actor.fate.told_to_end = true;
+                // It may just be ending by itself.
+                let _ = kill(Pid::from_raw(program.pid), Signal::SIGTERM);
+            }
+        });
     }
 
     pub(super) fn stops(&mut self, index: usize) {

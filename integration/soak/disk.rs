@@ -1,12 +1,14 @@
-//! A disk of the zerovisor's own that can be full.
+//! Disks that can be full: one of the zerovisor's own, and one for spools.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Its size, as mount(8) has it: room for what all processes of a round write, and filled within a moment.
-const SIZE: &str = "size=96m,mode=0700";
+/// The size of the zerovisor's in MiB: room for what all processes of a round write, and filled within a moment.
+pub(super) const OF_NODE_MIB: usize = 160;
+/// Of that for spools, which take a tenth of it.
+pub(super) const OF_SPOOLS_MIB: usize = 24;
 /// What fills it.
 const BALLAST: &str = "ballast";
 
@@ -16,17 +18,21 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Mounts it; none where that is not allowed.
-    pub(super) fn mount(dir: &Path) -> Option<Disk> {
+    /// Mounts one of so many MiB; none where that is not allowed.
+    pub(super) fn mount(dir: &Path, mib: usize) -> Option<Disk> {
         fs::create_dir(dir).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", SIZE, "zerovisor-soak"]).arg(dir).stderr(Stdio::null());
+        let size = format!("size={mib}m,mode=0700");
+        mount.args(["-t", "tmpfs", "-o", &size, "zerovisor-soak"]).arg(dir).stderr(Stdio::null());
         let mounted = mount.status().is_ok_and(|status| status.success());
         mounted.then(|| Disk { dir: dir.to_owned() })
     }
 
-    /// Takes all its room, to the last byte.
-    pub(super) fn fill(&self) {
+    /// Takes all its room, to the last byte, or gives it back.
+    pub(super) fn fill(&self, full: bool) {
+        if !full {
+            return fs::remove_file(self.dir.join(BALLAST)).unwrap();
+        }
         let mut ballast = fs::OpenOptions::new().append(true).create(true).open(self.dir.join(BALLAST)).unwrap();
         for size in [1 << 20, 4096, 1] {
             let zeros = vec![0; size];
@@ -38,11 +44,6 @@ impl Disk {
                 }
             }
         }
-    }
-
-    /// Gives the room back.
-    pub(super) fn empty(&self) {
-        fs::remove_file(self.dir.join(BALLAST)).unwrap();
     }
 }
 

@@ -1,15 +1,16 @@
 //! What befalls a farm: kills, hangs, restarts and full disks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::model::SMALL;
 use super::plan::{Going, Victim};
 use super::stage::Soak;
 
 /// Arguments of the zerovisor. The file system it stands on is small, of which it would keep a tenth.
-pub(super) const NODE: &[&str] = &["--retain-total", "1G", "--log-size", "4M", "--log-keep", "2"];
+pub(super) const NODE: &[&str] = &["--retain-total", "1G", "--log-size", "4M", "--log-keep", "2", "--spool", SMALL];
 
 impl Soak {
     pub(super) fn kills(&mut self, index: usize, victim: Victim) {
@@ -53,6 +54,17 @@ impl Soak {
         }
     }
 
+    pub(super) fn node_returns(&mut self, synced: bool) {
+        let sync = if synced { "always" } else { "interval" };
+        self.farm.start_node(&[NODE, &["--sync", sync]].concat());
+        self.lives_since = Instant::now();
+    }
+
+    /// What happens meanwhile is up to the watchers.
+    pub(super) fn lingers(&self, ms: u64) {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
+
     pub(super) fn node_hangs(&mut self, ms: u64) {
         self.judged.faults += 1;
         let node = Pid::from_raw(self.farm.node_pid());
@@ -61,18 +73,20 @@ impl Soak {
         kill(node, Signal::SIGCONT).unwrap();
     }
 
-    pub(super) fn disk_fills(&mut self) {
-        self.judged.faults += 1;
+    /// The disk of the journal is full, or has room.
+    pub(super) fn disk_fills(&mut self, full: bool) {
+        self.judged.faults += usize::from(full);
         if let Some(disk) = &self.disk {
-            disk.fill();
-            self.is_full = true;
+            disk.fill(full);
+            self.is_full = full;
         }
     }
 
-    pub(super) fn disk_has_room(&mut self) {
-        if let Some(disk) = &self.disk {
-            disk.empty();
+    /// Likewise that of some spools.
+    pub(super) fn spools_fill(&mut self, full: bool) {
+        self.judged.faults += usize::from(full);
+        if let Some(disk) = &self.small {
+            disk.fill(full);
         }
-        self.is_full = false;
     }
 }

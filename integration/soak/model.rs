@@ -28,6 +28,20 @@ pub(super) struct Made {
     pub(super) cgroup: &'static str,
     /// `--pids`, where that can be had.
     pub(super) limited: bool,
+    pub(super) keep: Keep,
+    /// Begun without a command, and told it by `zvctl start`.
+    pub(super) told: bool,
+}
+
+/// Where it keeps what no zerovisor takes, and how much of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keep {
+    /// Beside the socket, all of it.
+    All,
+    /// There, but little; then it waits for a moment and drops the oldest.
+    Little,
+    /// On a disk of a few MiB, which is full now and then.
+    SmallDisk,
 }
 
 /// The restart policies that are tried.
@@ -41,9 +55,22 @@ pub(super) enum Restart {
 /// `on-failure:2`.
 const FAILURES: u64 = 2;
 
+impl Keep {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Keep::All => &[],
+            Keep::Little => &["--spool-max", "1M", "--offline-wait", "300ms"],
+            Keep::SmallDisk => &["--spool", SMALL, "--offline-wait", "300ms"],
+        }
+    }
+}
+
+/// The directory that is a small disk.
+pub(super) const SMALL: &str = "small";
+
 impl Made {
-    /// What comes behind `zvwatch --name NAME`.
-    pub(super) fn arguments(&self, name: &str) -> Vec<String> {
+    /// What comes behind `zvwatch --name NAME`, but for the command.
+    pub(super) fn options(&self) -> Vec<String> {
         let mut words: Vec<String> = ["--cgroup", self.cgroup, "--backoff", "10ms..100ms", "--start-secs", "50ms"]
             .into_iter()
             .chain(["-l", if self.terminal { "soak=terminal" } else { "soak=pipes" }, "--env", "LC_ALL=C"])
@@ -51,6 +78,7 @@ impl Made {
             .chain(if self.detached { Some("-d") } else { None })
             .chain(if self.console { Some("-it") } else { None })
             .chain(if self.limited { &["--pids", "200"][..] } else { &[] }.iter().copied())
+            .chain(self.keep.options().iter().copied())
             .map(str::to_owned)
             .collect();
         let policy = match self.restart {
@@ -59,16 +87,27 @@ impl Made {
             Restart::Always => "always".into(),
         };
         words.extend(["--restart".into(), policy]);
+        let grace = match &self.role {
+            // Offspring is as stubborn.
+            Role::Writer(writing) if writing.stubborn || writing.offspring > 0 => "500ms",
+            Role::Writer(_) | Role::Talker => "8s",
+        };
+        words.extend(["--stop-timeout", grace].map(str::to_owned));
+        words
+    }
+
+    pub(super) fn command(&self, name: &str) -> Vec<String> {
         match &self.role {
             Role::Writer(writing) => {
-                // Offspring is as stubborn.
-                let grace = if writing.stubborn || writing.offspring > 0 { "500ms" } else { "8s" };
-                words.extend(["--stop-timeout", grace, "sh", "writer", name].map(str::to_owned));
-                words.extend(writing.arguments());
+                ["sh", "writer", name].map(str::to_owned).into_iter().chain(writing.arguments()).collect()
             }
-            Role::Talker => words.extend(["--stop-timeout", "8s", "sh", "talker", name].map(str::to_owned)),
+            Role::Talker => ["sh", "talker", name].map(str::to_owned).to_vec(),
         }
-        words
+    }
+
+    /// Whether some of its output may be missing, by its own account.
+    pub(super) fn may_drop(&self) -> bool {
+        self.keep != Keep::All
     }
 
     pub(super) fn streams(&self) -> Vec<Stream> {
@@ -121,13 +160,25 @@ impl Fate {
     }
 }
 
-/// Asserts that a journal has what a run wrote to a stream. A `lost` one may lack any part of its end, nothing else.
-pub(super) fn assert_written(made: &Made, fate: &Fate, run: u32, of: Stream, diary: &Diary, is: &[u8], lost: bool) {
+/// What a run wrote to a stream: how many bytes at least (a `lost` one may lack any part of its end), and what all of it may be.
+pub(super) fn may_have_written(
+    made: &Made,
+    fate: &Fate,
+    run: u32,
+    of: Stream,
+    diary: &Diary,
+    lost: bool,
+) -> (usize, Vec<Vec<u8>>) {
     let (least, wholes) = match &made.role {
         Role::Writer(writing) => written(writing, run, of, diary),
         Role::Talker => heard(fate, of, diary),
     };
-    let least = if lost { 0 } else { least };
+    (if lost { 0 } else { least }, wholes)
+}
+
+/// Asserts that this is the beginning of what a run wrote to a stream, at least as much of it as is certain.
+pub(super) fn assert_written(made: &Made, fate: &Fate, run: u32, of: Stream, diary: &Diary, is: &[u8], lost: bool) {
+    let (least, wholes) = may_have_written(made, fate, run, of, diary, lost);
     let fits = |whole: &Vec<u8>| is.len() >= least && whole.starts_with(is);
     let told = || format!("run {run}, {}, of at least {least}: {}", of.name(), parting(is, &wholes[0]));
     assert!(wholes.iter().any(fits), "{}\ndiary: {diary:?}", told());

@@ -1,8 +1,8 @@
 //! What happens, in which order: a pure function of the seed, whatever the machine makes of it.
 
+use super::casting;
 use super::chance::Chance;
-use super::model::{ENDLESS_LINES, Made, Restart, Role};
-use super::writer::Writing;
+use super::model::{Made, Role};
 
 /// Steps of a round, at whose end everything is settled and counted.
 const ROUND_STEPS: usize = 40;
@@ -10,6 +10,11 @@ const ROUND_STEPS: usize = 40;
 const LIVE_MAX: usize = 6;
 /// The longest pause before a step, in milliseconds.
 const PAUSE_MAX_MS: u64 = 300;
+/// How long the zerovisor stays away while nothing else happens, in milliseconds: watchers put on disk what they hold, and end.
+const LINGER_MS: (u64, u64) = (1_000, 5_000);
+/// Rounds in a row in which one zerovisor lives on, now and then: what it needs comes to show. None of the first ones.
+const LONG_LIFE_ROUNDS: usize = 12;
+const LONG_LIVES_BEHIND: usize = 16;
 
 /// One thing that is done, and how long nothing is done before it.
 #[derive(Clone, Debug)]
@@ -34,11 +39,21 @@ pub(super) enum What {
     /// Attach, type, see the answer, and detach.
     Visit(usize),
     Signal(usize),
+    /// The console of a foreground watcher sends it SIGTERM.
+    Interrupt(usize),
     Stop(usize),
     Restart(usize),
     Kill(usize, Victim),
     NodeGoes(Going),
-    NodeReturns,
+    /// With `--sync always`, or without.
+    NodeReturns {
+        synced: bool,
+    },
+    /// Nothing happens for so many milliseconds.
+    Linger(u64),
+    /// The disk of some spools is full.
+    SpoolsFill,
+    SpoolsHaveRoom,
     /// It stops for so many milliseconds.
     NodeHangs(u64),
     DiskFills,
@@ -91,11 +106,16 @@ pub(super) enum Going {
 /// The steps that follow from a seed, without end.
 pub(super) struct Plan {
     chance: Chance,
+    rounds: usize,
     steps_left: usize,
-    calm: bool,
+    /// Rounds to come, this one included, in which nothing happens to the zerovisor.
+    calm_rounds: usize,
     made: usize,
     live: Vec<Made>,
     now: Now,
+    spools_full: bool,
+    /// Whether the zerovisor is to stay away for a while.
+    lingers: bool,
 }
 
 /// How things stand.
@@ -117,10 +137,13 @@ enum Kind {
     Look,
     Talk,
     Signal,
+    Interrupt,
     Stop,
     Restart,
     Kill,
     Fault,
+    Linger,
+    SpoolDisk,
     Settle,
     Remove,
     Mend,
@@ -135,14 +158,23 @@ const WELL: &[(u64, Kind)] = &[
     (5, Kind::Look),
     (6, Kind::Talk),
     (3, Kind::Signal),
+    (1, Kind::Interrupt),
     (2, Kind::Stop),
     (3, Kind::Restart),
     (3, Kind::Kill),
     (5, Kind::Fault),
+    (1, Kind::SpoolDisk),
     (3, Kind::Settle),
     (1, Kind::Remove),
 ];
-const ALONE: &[(u64, Kind)] = &[(2, Kind::Start), (2, Kind::Kill), (3, Kind::Mend)];
+const ALONE: &[(u64, Kind)] = &[
+    (3, Kind::Start),
+    (3, Kind::Kill),
+    (1, Kind::Interrupt),
+    (3, Kind::Linger),
+    (1, Kind::SpoolDisk),
+    (3, Kind::Mend),
+];
 const FULL: &[(u64, Kind)] =
     &[(2, Kind::Look), (1, Kind::CutFollower), (1, Kind::Follow), (1, Kind::Leave), (3, Kind::Mend)];
 
@@ -151,11 +183,14 @@ impl Plan {
     pub(super) fn new(seed: u64) -> Plan {
         Plan {
             chance: Chance::new(seed),
+            rounds: 0,
             steps_left: ROUND_STEPS,
-            calm: true,
+            calm_rounds: 1,
             made: 0,
             live: Vec::new(),
             now: Now::Well,
+            spools_full: false,
+            lingers: false,
         }
     }
 
@@ -165,6 +200,7 @@ impl Plan {
         }
         self.steps_left -= 1;
         let kind = match self.now {
+            Now::Alone if std::mem::take(&mut self.lingers) => Kind::Linger,
             Now::Well if self.live.is_empty() => Kind::Start,
             Now::Well => self.chance.weighed(WELL),
             Now::Alone => self.chance.weighed(ALONE),
@@ -175,6 +211,8 @@ impl Plan {
             Kind::Start | Kind::Settle if self.now == Now::Well => self.settle(),
             Kind::Mend => self.mend(),
             Kind::Fault => self.fault(),
+            Kind::Linger => What::Linger(self.chance.between(LINGER_MS)),
+            Kind::SpoolDisk => self.spool_disk(),
             Kind::Start
             | Kind::Settle
             | Kind::Follow
@@ -184,6 +222,7 @@ impl Plan {
             | Kind::Look
             | Kind::Talk
             | Kind::Signal
+            | Kind::Interrupt
             | Kind::Stop
             | Kind::Restart
             | Kind::Remove
@@ -199,6 +238,7 @@ impl Plan {
         let at = usize::try_from(self.chance.below(self.live.len() as u64)).unwrap();
         let one = &self.live[at];
         let (index, terminal, console) = (one.index, one.terminal, one.console);
+        let in_front = !one.detached && !console;
         let talks = matches!(one.role, Role::Talker);
         let may_lose_all = !one.has_offspring() || one.cgroup == "auto";
         match kind {
@@ -211,6 +251,8 @@ impl Plan {
             Kind::Talk if talks && terminal && self.chance.one_in(2) => What::Visit(index),
             Kind::Talk if talks => What::Send(index),
             Kind::Signal if !talks => What::Signal(index),
+            Kind::Interrupt if in_front => What::Interrupt(index),
+            Kind::Interrupt if self.now == Now::Alone => What::Kill(index, Victim::Child),
             Kind::Stop => What::Stop(index),
             Kind::Restart => What::Restart(index),
             Kind::Remove => What::Remove(self.live.swap_remove(at).index),
@@ -218,10 +260,10 @@ impl Plan {
             Kind::Kill => What::Kill(index, self.victim(may_lose_all)),
             // While its journal cannot be written a watcher is not linked.
             Kind::Look if terminal && self.now == Now::Well && self.chance.one_in(3) => What::Look(index, Look::Screen),
-            Kind::Look | Kind::View | Kind::Talk | Kind::Signal => {
+            Kind::Look | Kind::View | Kind::Talk | Kind::Signal | Kind::Interrupt => {
                 What::Look(index, self.chance.of(&[Look::Ps, Look::Inspect, Look::Why, Look::Top, Look::Logs]))
             }
-            Kind::Start | Kind::Settle | Kind::Mend | Kind::Fault => self.mend(),
+            Kind::Start | Kind::Settle | Kind::Mend | Kind::Fault | Kind::Linger | Kind::SpoolDisk => self.mend(),
         }
     }
 
@@ -232,14 +274,19 @@ impl Plan {
 
     fn mend(&mut self) -> What {
         match std::mem::replace(&mut self.now, Now::Well) {
-            Now::Alone => What::NodeReturns,
+            Now::Alone => What::NodeReturns { synced: self.chance.one_in(3) },
             Now::Full => What::DiskHasRoom,
             Now::Well => self.start(),
         }
     }
 
+    fn spool_disk(&mut self) -> What {
+        self.spools_full = !self.spools_full;
+        if self.spools_full { What::SpoolsFill } else { What::SpoolsHaveRoom }
+    }
+
     fn fault(&mut self) -> What {
-        if self.calm {
+        if self.calm_rounds > 0 {
             return What::NodeHangs(100 + self.chance.below(400));
         }
         match self.chance.below(6) {
@@ -264,58 +311,29 @@ impl Plan {
         if self.now != Now::Well {
             return self.mend();
         }
+        if self.spools_full {
+            return self.spool_disk();
+        }
         if let Some(one) = self.live.pop() {
             return What::Settle(one.index);
         }
         self.steps_left = ROUND_STEPS;
-        self.calm = self.chance.one_in(4);
+        self.rounds += 1;
+        self.calm_rounds = match self.calm_rounds.saturating_sub(1) {
+            0 if self.rounds > LONG_LIVES_BEHIND && self.chance.one_in(12) => LONG_LIFE_ROUNDS,
+            0 => usize::from(self.chance.one_in(4)),
+            more => more,
+        };
         What::Count
     }
 
     fn start(&mut self) -> What {
-        let made = self.process();
+        let made = casting::process(&mut self.chance, self.made, self.now == Now::Alone);
+        self.made += 1;
+        // Given the time, it drops.
+        self.lingers |= made.may_drop() && self.now == Now::Alone;
         self.live.push(made.clone());
         What::Start(made)
-    }
-
-    fn process(&mut self) -> Made {
-        let chance = &mut self.chance;
-        let index = self.made;
-        self.made += 1;
-        let role = if chance.one_in(4) { Role::Talker } else { Role::Writer(writing(chance)) };
-        let endless = matches!(&role, Role::Talker | Role::Writer(Writing { lines: ENDLESS_LINES, .. }));
-        // At full speed for ever it would fill the small disk by itself.
-        let is_slow = matches!(&role, Role::Writer(writing) if writing.pauses_ms() >= 300);
-        let restart = match chance.below(4) {
-            0 if !endless && is_slow => Restart::Always,
-            1 if !endless => Restart::OnFailure,
-            _ => Restart::No,
-        };
-        let terminal = chance.one_in(2);
-        let detached = chance.below(3) > 0 || self.now == Now::Alone;
-        let console = terminal && !detached && chance.one_in(2);
-        let cgroup = if chance.one_in(4) { "off" } else { "auto" };
-        let limited = cgroup == "auto" && chance.one_in(4);
-        Made { index, role, terminal, detached, console, restart, cgroup, limited }
-    }
-}
-
-fn writing(chance: &mut Chance) -> Writing {
-    let (lines, batch, pace) = match chance.below(8) {
-        // All at once.
-        0 | 1 => (1 + chance.below(60_000), 5_000, 0),
-        2 | 3 => (ENDLESS_LINES, 1 + chance.below(50), 5 + chance.below(20)),
-        _ => (1 + chance.below(3_000), 1 + chance.below(200), 2 + chance.below(20)),
-    };
-    Writing {
-        key: chance.below(1 << 30),
-        lines,
-        batch,
-        pace,
-        ending: chance.of(&[0, 0, 0, 1, 3, 7, 42, 100, 255, -9, -6, -15]),
-        errors: chance.one_in(3),
-        stubborn: chance.one_in(5),
-        offspring: chance.below(4).saturating_sub(1),
     }
 }
 

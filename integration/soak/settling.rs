@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{Ended, LONG, SOON, live_with_argument, until};
+use crate::harness::{Ended, LONG, live_with_argument, until};
 
+use super::SOON;
+use super::account::Account;
 use super::actors::{Actor, Follower};
-use super::model::{assert_ended, assert_heard_once, assert_written};
+use super::model::{assert_ended, assert_heard_once, may_have_written};
 use super::plan::Leaving;
-use super::reckoning::{Holding, OF_NODE, OF_WATCHER, cgroups, shown, sockets, stems_from};
+use super::reckoning::{cgroups, shown, sockets, stems_from};
 use super::stage::{RESIDENTS, Soak};
 use super::writer::{Diary, Stream, parting};
 
@@ -69,11 +71,13 @@ impl Soak {
         let mut last = Value::Null;
         let deadline = Instant::now() + LONG;
         loop {
+            // What it left may tell more than the journal.
+            let all_taken = self.left_spools().is_empty();
             last = self.farm.rows(&actor.name).into_iter().next().unwrap_or(last);
-            if last["state"].as_str().is_some_and(|state| FINAL.contains(&state)) {
+            if all_taken && last["state"].as_str().is_some_and(|state| FINAL.contains(&state)) {
                 return Some(last);
             }
-            if last.is_null() && unheard_of && actor.family().is_none() {
+            if all_taken && last.is_null() && unheard_of && actor.family().is_none() {
                 return None;
             }
             assert!(Instant::now() < deadline, "{} does not come to its end: {last}\n{:?}", actor.name, actor.fate);
@@ -92,24 +96,36 @@ impl Soak {
         assert_heard_once(&actor.fate, &diaries);
         self.judges_status(program.map(|program| program.end(LONG)), actor, row);
         let runs = u32::try_from(row["run"].as_u64().unwrap()).unwrap();
+        let mut account = Account::of(&self.farm, row["id"].as_str().unwrap());
         let mut first_streams = Vec::new();
         for run in 1..=runs {
             for (at, of) in actor.made.streams().into_iter().enumerate() {
-                let written = self.written(name, run, of);
+                let written = self.written(name, &["--run", &run.to_string()], of);
                 let nothing = Diary::default();
                 let diary = diaries.get(run as usize - 1).unwrap_or(&nothing);
-                assert_written(&actor.made, &actor.fate, run, of, diary, &written, lost && run == runs);
+                let (least, wholes) = may_have_written(&actor.made, &actor.fate, run, of, diary, lost && run == runs);
+                account.looks_at(run, of, least, &wholes);
+                assert!(written == account.text(run, of), "logs shows what the journal has of {name}, run {run}");
                 self.judged.bytes += written.len();
                 if at == 0 {
                     first_streams.push(written);
                 }
             }
         }
-        self.judges_facts(name, runs, lost);
+        account.assert_exact();
+        assert!(account.gaps == 0 || actor.made.may_drop(), "all of it could be kept, and {} gaps", account.gaps);
+        if let [.., previous, _] = &first_streams[..] {
+            let read = self.written(name, &["--previous"], actor.made.streams()[0]);
+            assert!(read == *previous, "{name}: logs --previous is run {}", runs - 1);
+        }
+        self.judges_facts(name, runs, lost, account.gaps);
         for follower in &actor.followers {
             judges_follower(actor, follower, &first_streams);
         }
         self.judged.runs += runs as usize;
+        self.judged.gaps += account.gaps;
+        self.judged.missing += account.said.bytes;
+        self.judged.unknown += account.unknown;
         self.judged.lost += usize::from(lost);
         drop(context);
     }
@@ -131,15 +147,15 @@ impl Soak {
         assert!(may, "{}: zvwatch ended with {is}, {}: {row}", actor.name, ended.err());
     }
 
-    fn written(&self, name: &str, run: u32, of: Stream) -> Vec<u8> {
-        let number = run.to_string();
-        let read = self.farm.ctl_within(&["logs", "--raw", "--run", &number, "--stream", of.name(), name], LONG);
-        assert_eq!(read.code(), 0, "{name}, run {run}: {}", read.err());
+    /// What `zvctl logs` gives of one run.
+    fn written(&self, name: &str, run: &[&str], of: Stream) -> Vec<u8> {
+        let read = self.farm.ctl_within(&[&["logs", "--raw", "--stream", of.name(), name], run].concat(), LONG);
+        assert_eq!(read.code(), 0, "{name}, {run:?}: {}", read.err());
         read.stdout
     }
 
-    /// Each run begins once and ends once, in order, and nothing is missing.
-    fn judges_facts(&self, name: &str, runs: u32, lost: bool) {
+    /// Each run begins once and ends once, in order, and as many gaps are told as the journal has; of a lost one also that its end is unknown.
+    fn judges_facts(&self, name: &str, runs: u32, lost: bool, gaps: usize) {
         let told = self.farm.jsonl(&["events", name]);
         let of = |event: &str| {
             told.iter()
@@ -153,10 +169,8 @@ impl Soak {
         assert!(ended == all || (lost && ended == all[..all.len().saturating_sub(1)]), "{name}: {told:?}");
         let seqs: Vec<u64> = told.iter().filter_map(|told| told["process_seq"].as_u64()).collect();
         assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "{name}: {told:?}");
-        if !lost {
-            let inspected = self.farm.json(&["inspect", name]);
-            assert_eq!(inspected["processes"][0]["gaps"], 0, "{name}: {inspected}");
-        }
+        let inspected = self.farm.json(&["inspect", name]);
+        assert_eq!(inspected["processes"][0]["gaps"], gaps + usize::from(lost), "{name}: {inspected}");
     }
 
     /// Neither a process nor a cgroup of it stays.
@@ -177,6 +191,9 @@ impl Soak {
         let residents = RESIDENTS.map(|index| self.actors[&index].family().expect("residents stay"));
         let mut known: Vec<i32> = residents.iter().map(|family| family.guard).collect();
         known.extend([self.farm.node_pid(), self.events.pid]);
+        known.extend(
+            RESIDENTS.iter().flat_map(|index| &self.actors[index].followers).map(|follower| follower.program.pid),
+        );
         let strangers = || self.farm.members().into_iter().filter(|pid| !stems_from(*pid, &known)).collect::<Vec<_>>();
         let deadline = Instant::now() + SOON;
         while let Some(pid) = strangers().first() {
@@ -194,31 +211,11 @@ impl Soak {
             cgroups(&self.tag).into_iter().filter(|dir| !kept.iter().any(|name| dir.to_string_lossy().contains(name)));
         assert_eq!(left.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new(), "cgroups are left");
         assert_eq!(sockets(self.farm.dir()), ["zerovisor.sock"]);
+        until("no spool is left", SOON, || self.spools().is_empty().then_some(()));
         self.judges_events();
-        self.judges_holdings(residents[0].watcher);
+        self.judges_holdings();
         self.judged.rounds += 1;
         self.tells_sometimes();
-    }
-
-    fn judges_holdings(&mut self, watcher: i32) {
-        let node = self.farm.node_pid();
-        let now = || [Holding::of(node), Holding::of(watcher)];
-        if self.judged.rounds == 0 {
-            // What has served a round has its threads and its memory; descriptors it needs no more than at the start.
-            let [node, watcher] = now();
-            let [began_node, began_watcher] = self.base;
-            self.base = [node.with_descriptors_of(&began_node), watcher.with_descriptors_of(&began_watcher)];
-        }
-        let base = self.base;
-        let deadline = Instant::now() + SOON;
-        loop {
-            let [node, watcher] = now();
-            if node.is_within(&base[0], OF_NODE) && watcher.is_within(&base[1], OF_WATCHER) {
-                return;
-            }
-            let told = || format!("zerovisor and watcher hold {node:?} and {watcher:?}, before {base:?}");
-            assert!(Instant::now() < deadline, "{}", told());
-        }
     }
 
     /// Whoever followed the events of all that time missed none and saw none twice.

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Ended, Farm, Program, SOON, tell, until};
+use zerovisor::spool::Place;
+use zerovisor_core::id::Id;
 
+use crate::harness::{Ended, Farm, Program, tell};
+
+use super::SOON;
 use super::actors::Actor;
-use super::disk::Disk;
+use super::disk::{Disk, OF_NODE_MIB, OF_SPOOLS_MIB};
 use super::faults::NODE;
-use super::model::{ENDLESS_LINES, Made, Restart, Role};
+use super::holdings::Holding;
+use super::model::{ENDLESS_LINES, Keep, Made, Restart, Role, SMALL};
 use super::plan::{Step, What};
-use super::reckoning::Holding;
+use super::reckoning::spools;
 use super::writer::{LOITER, TALKER, WRITER, Writing, filler};
 
 /// How often a line of progress is told, at the end of a round.
@@ -41,12 +46,17 @@ pub(super) struct Soak {
     /// With what the names of all processes begin: cgroups are found by it.
     pub(super) tag: String,
     pub(super) actors: BTreeMap<usize, Actor>,
+    /// That of the journal.
     pub(super) disk: Option<Disk>,
     pub(super) is_full: bool,
+    /// That of some spools.
+    pub(super) small: Option<Disk>,
+    /// Since when this zerovisor lives.
+    pub(super) lives_since: Instant,
     /// `events -f`, over all of it.
     pub(super) events: Program,
-    /// What the zerovisor and a resident's watcher held before anything happened.
-    pub(super) base: [Holding; 2],
+    /// What those held who live throughout, before anything happened.
+    pub(super) base: Vec<(&'static str, Holding)>,
     /// What was judged so far.
     pub(super) judged: Judged,
     began: Instant,
@@ -59,6 +69,11 @@ pub(super) struct Judged {
     pub(super) processes: usize,
     pub(super) runs: usize,
     pub(super) lost: usize,
+    /// Gaps, and the bytes they say are missing.
+    pub(super) gaps: usize,
+    pub(super) missing: usize,
+    /// Gaps of which nobody knows the size.
+    pub(super) unknown: usize,
     pub(super) bytes: usize,
     pub(super) faults: usize,
     pub(super) rounds: usize,
@@ -77,7 +92,8 @@ impl Soak {
         let farm = Farm::empty();
         farm.kept_on_failure();
         scripts(&farm);
-        let disk = Disk::mount(&farm.path("zerovisor.data"));
+        let disk = Disk::mount(&farm.path("zerovisor.data"), OF_NODE_MIB);
+        let small = Disk::mount(&farm.path(SMALL), OF_SPOOLS_MIB);
         if disk.is_none() {
             tell("soak: no file system can be mounted here: the disk is never full");
         }
@@ -96,15 +112,16 @@ impl Soak {
             actors: BTreeMap::new(),
             disk,
             is_full: false,
+            small,
+            lives_since: now,
             events,
-            base: [Holding::default(); 2],
+            base: Vec::new(),
             judged: Judged::default(),
             began: now,
             told: now,
         };
         soak.settles_residents();
-        let watcher = until("a resident is watched", SOON, || soak.actors[&RESIDENTS[0]].family()).watcher;
-        soak.base = [soak.node(), Holding::of(watcher)];
+        soak.base = soak.holdings();
         soak
     }
 
@@ -123,7 +140,10 @@ impl Soak {
         for (index, role) in RESIDENTS.into_iter().zip([Role::Talker, Role::Writer(drip)]) {
             let terminal = matches!(role, Role::Talker);
             let (detached, console, restart, cgroup, limited) = (true, false, Restart::No, "auto", false);
-            self.starts(Made { index, role, terminal, detached, console, restart, cgroup, limited });
+            let (keep, told) = (Keep::All, false);
+            self.starts(Made { index, role, terminal, detached, console, restart, cgroup, limited, keep, told });
+            // Over all of it.
+            self.follows(index);
         }
     }
 
@@ -170,14 +190,18 @@ impl Soak {
             What::Send(index) => self.sends(index),
             What::Visit(index) => self.visits(index),
             What::Signal(index) => self.signals(index),
+            What::Interrupt(index) => self.interrupts(index),
             What::Stop(index) => self.stops(index),
             What::Restart(index) => self.restarts(index),
             What::Kill(index, victim) => self.kills(index, victim),
             What::NodeGoes(how) => self.node_goes(how),
-            What::NodeReturns => self.farm.start_node(NODE),
+            What::NodeReturns { synced } => self.node_returns(synced),
+            What::Linger(ms) => self.lingers(ms),
+            What::SpoolsFill => self.spools_fill(true),
+            What::SpoolsHaveRoom => self.spools_fill(false),
             What::NodeHangs(ms) => self.node_hangs(ms),
-            What::DiskFills => self.disk_fills(),
-            What::DiskHasRoom => self.disk_has_room(),
+            What::DiskFills => self.disk_fills(true),
+            What::DiskHasRoom => self.disk_fills(false),
             What::Settle(index) => self.settles(index),
             What::Remove(index) => self.removes(index),
             What::Count => self.counts(),
@@ -210,25 +234,35 @@ impl Soak {
         self.actors.values().filter(unheard_of).any(|actor| args.contains(&actor.name.as_str()))
     }
 
-    /// What the zerovisor holds.
-    pub(super) fn node(&self) -> Holding {
-        Holding::of(self.farm.node_pid())
+    /// What watchers keep on disk: of which process, and whether its watcher is gone.
+    pub(super) fn spools(&self) -> Vec<(Id, bool)> {
+        let endpoint = format!("ipc://{}", self.farm.path("zerovisor.sock").display()).parse().unwrap();
+        let dirs = [None, Some(self.farm.path(SMALL))];
+        let places = dirs.iter().map(|dir| Place::of(&endpoint, dir.as_deref()).unwrap());
+        places.flat_map(|place| spools(&place)).collect()
+    }
+
+    /// The processes whose watchers are gone and have left something that nobody has taken in.
+    pub(super) fn left_spools(&self) -> Vec<Id> {
+        self.spools().into_iter().filter(|(_, left)| *left).map(|(id, _)| id).collect()
     }
 
     /// A line of progress.
     pub(super) fn tells(&self) {
-        let Judged { processes, runs, lost, bytes, faults, rounds } = self.judged;
-        let node = self.node();
+        let Judged { processes, runs, lost, gaps, missing, unknown, bytes, faults, rounds } = self.judged;
         tell(&format!(
             "soak: {:4} s {:6} steps {rounds:4} rounds {processes:5} processes {runs:5} runs {lost:4} lost \
-             {faults:4} faults {:8} KiB judged; zerovisor {:6} KiB of its own {:3} fds {:2} threads",
+             {faults:4} faults {:8} KiB judged, {:6} KiB missing by {gaps} gaps ({unknown} of unknown size); \
+             zerovisor of {:4} s",
             self.began.elapsed().as_secs(),
             self.number,
             bytes >> 10,
-            node.own_kib,
-            node.descriptors,
-            node.threads
+            missing >> 10,
+            self.lives_since.elapsed().as_secs(),
         ));
+        for (name, holding) in self.holdings() {
+            tell(&format!("soak: {:4} s {name:21} {holding}", self.began.elapsed().as_secs()));
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use zerovisor_core::record::Kind;
+
 /// Writes numbered lines of seeded length to standard output, every fourth or so to standard error, in batches, and writes down in its diary
 /// how far it has come. Told to end it finishes its batch. Its arguments are its name, then those of [`Writing`].
 pub(super) const WRITER: &str = r#"name=$1 key=$2 lines=$3 batch=$4 pace=$5 ending=$6 errors=$7 stubborn=$8 offspring=$9
@@ -113,7 +115,7 @@ impl Writing {
 }
 
 /// Where bytes of a child go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Stream {
     Output,
     Error,
@@ -121,6 +123,16 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// That of a record; none of facts.
+    pub(super) fn of(kind: Kind) -> Option<Stream> {
+        match kind {
+            Kind::Stdout => Some(Stream::Output),
+            Kind::Stderr => Some(Stream::Error),
+            Kind::Terminal => Some(Stream::Terminal),
+            Kind::Fact => None,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Stream::Output => "stdout",

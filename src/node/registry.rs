@@ -78,16 +78,23 @@ impl Entry {
     pub(super) fn shown_state(&self) -> State {
         let told = self.story.state.unwrap_or(self.declared);
         match self.reach {
+            Reach::Linked { .. } if self.is_to_tell() => State::Stopping,
             Reach::Linked { .. } => told,
+            Reach::Unreachable { .. } if self.is_to_tell() => State::Unreachable,
             Reach::Gone | Reach::Lost | Reach::Unreachable { .. } if !told.is_live() => told,
             Reach::Unreachable { .. } => State::Unreachable,
             Reach::Gone | Reach::Lost => State::Lost,
         }
     }
 
-    /// Whether it is live by the last that its watcher told.
+    /// Whether it is live by the last that its watcher told, or has yet to tell how it ended.
     fn is_live(&self) -> bool {
-        self.story.state.unwrap_or(self.declared).is_live()
+        self.is_to_tell() || self.story.state.unwrap_or(self.declared).is_live()
+    }
+
+    /// Whether it had ended when its watcher first came here: the facts that say how are on their way.
+    pub(super) fn is_to_tell(&self) -> bool {
+        self.story.state.is_none() && !self.declared.is_live()
     }
 
     /// Where orders go, if there is a link.

@@ -28,7 +28,9 @@ impl HubTask {
 
     /// All of it is in the journal, or for now no more.
     pub(super) fn inherited(&mut self, id: Id, generation: u64, whole: bool) {
-        let live = self.registry.unlink(id, generation, false, Instant::now()).is_some();
+        // One of which no fact is left has at least said that it had ended.
+        let parted = whole && self.registry.get(id).is_some_and(Entry::is_to_tell);
+        let live = self.registry.unlink(id, generation, parted, Instant::now()).is_some();
         // One that is tried again and again is LOST once it is whole.
         if live && whole {
             self.mourn(id);

@@ -69,6 +69,22 @@ fn a_clash_met_on_reconnect_extends_even_a_given_name() {
 }
 
 #[test]
+fn who_had_ended_before_it_came_has_ended_once_its_facts_say_how() {
+    let mut all = registry();
+    let ended = WatcherHello { state: State::Exited, ..hello(1, "web", true) };
+    let (generation, _) = declare(&mut all, &ended).unwrap();
+    assert_eq!(state_of(&all, 1), State::Stopping);
+    assert_eq!(all.unlink(ended.id, generation, false, Instant::now()), Some(Change::Unreachable));
+    assert_eq!(state_of(&all, 1), State::Unreachable, "its watcher has them still");
+    declare(&mut all, &ended).unwrap();
+    all.tell(ended.id, Timestamp(2), &Fact::Exited, Instant::now(), Timestamp(2));
+    assert_eq!(state_of(&all, 1), State::Exited);
+    let (generation, _) = declare(&mut all, &WatcherHello { id: Id::from_random([2; 16]), ..ended }).unwrap();
+    assert_eq!(all.unlink(Id::from_random([2; 16]), generation, true, Instant::now()), None);
+    assert_eq!(state_of(&all, 2), State::Exited, "one that has said farewell tells no more");
+}
+
+#[test]
 fn the_name_of_an_ended_process_is_free() {
     let mut all = registry();
     let (generation, _) = declare(&mut all, &hello(1, "web", true)).unwrap();

@@ -140,7 +140,9 @@ impl Session {
     fn patience(&self) -> Option<Instant> {
         let left_at = self.left_at?;
         let gives_up = self.interrupted >= GIVES_UP;
-        if let Some(at) = self.spools_last_at() {
+        // On a disk without room, where nothing is ours that could be dropped, they wait as if there were none.
+        let hopeless = self.spooling.is_out_of_room() && !self.window.is_spilled() && !gives_up;
+        if let Some(at) = self.spools_last_at().filter(|_| !hopeless) {
             let for_room = if gives_up { Duration::ZERO } else { self.spooling.wait_for_room() };
             return Some(at.max(left_at) + for_room + LAST_SPILL);
         }

@@ -106,6 +106,11 @@ impl Spooling {
         self.spooler.is_some() && self.refused != Some(Refused::Broken)
     }
 
+    /// Whether the disk had no room for the last records that were to be put there.
+    pub(super) fn is_out_of_room(&self) -> bool {
+        self.refused == Some(Refused::Full)
+    }
+
     /// Whether there is a spool, or may be.
     pub(super) fn holds_one(&self) -> bool {
         self.spooler.as_ref().is_some_and(Spooler::holds_one)
