@@ -5,6 +5,7 @@
 //! DATA/removed                    whose watchers may not know yet that they were removed
 //! DATA/events/                    the node's own numbered events
 //! DATA/processes/ID/meta          what the watcher declared: name, spec, secret, host
+//! DATA/processes/ID/lost          its watcher is known to be dead, and how it ended is not known: empty
 //! DATA/processes/ID/log/          every record of its stream
 //! DATA/processes/ID/facts/        the facts among them again, so that a start need not read the output
 //! ```
@@ -14,7 +15,7 @@ pub(super) mod meta;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zerovisor_core::fact::Fact;
@@ -28,6 +29,8 @@ pub(super) use meta::Meta;
 
 use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog};
 
+/// In the directory of a process that is LOST.
+const LOST: &str = "lost";
 /// Facts of one process that are kept, in bytes: some tens of thousands.
 const FACTS_RETAIN_BYTES: u64 = 8 << 20;
 /// Events of the node that are kept, in bytes.
@@ -209,6 +212,26 @@ impl Store {
             made => made.map_err(io_error("create the directory", &dir))?,
         }
         meta::write(&meta::path(&dir), meta)
+    }
+
+    /// Whether a process was found to be LOST, and nothing was heard of it since.
+    pub(super) fn is_lost(&self, id: Id) -> bool {
+        self.dir(id).join(LOST).exists()
+    }
+
+    /// A process is LOST: the next zerovisor may not be able to prove it again.
+    pub(super) fn mark_lost(&self, id: Id) {
+        let path = self.dir(id).join(LOST);
+        if let Err(error) = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
+            let path = path.display();
+            tracing::warn!(%path, %error, "a lost process may show as unreachable after a restart");
+        }
+    }
+
+    /// Its watcher, or what that left, has come.
+    pub(super) fn unmark_lost(&self, id: Id) {
+        // There is none, as a rule.
+        let _ = fs::remove_file(self.dir(id).join(LOST));
     }
 
     /// Opens both logs of a process for writing.

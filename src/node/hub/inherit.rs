@@ -31,7 +31,7 @@ impl HubTask {
         let live = self.registry.unlink(id, generation, false, Instant::now()).is_some();
         // One that is tried again and again is LOST once it is whole.
         if live && whole {
-            self.mourn(id);
+            self.bury_behind(id);
         }
         self.close_if_ended(id);
     }
