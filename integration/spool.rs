@@ -2,8 +2,9 @@
 //! not kept is accounted for to the byte and the line.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -73,13 +74,14 @@ impl Story {
     }
 }
 
-/// Bytes of all files below a directory.
+/// Bytes that all files below a directory take.
 fn bytes_below(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
             Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),
-            Ok(meta) => meta.len(),
+            // Some are holes.
+            Ok(meta) => meta.blocks() * 512,
             Err(_) => 0,
         })
         .sum()
@@ -288,6 +290,36 @@ fn all_spools_of_a_place_take_a_tenth_of_its_file_system() {
     drop(disk);
     assert!(missing.gaps > 0, "{missing:?}");
     assert!(ended.err().contains("a tenth of its file system"), "{}", ended.err());
+}
+
+#[test]
+fn all_spools_of_a_user_take_a_tenth_of_a_file_system_whatever_their_endpoints() {
+    let farm = Farm::empty();
+    let small = farm.path("small");
+    let Some(disk) = Disk::mounted(small.clone()) else { skip!("a tmpfs cannot be mounted here") };
+    farm.script("writer", WRITER);
+    let said = |number: usize| farm.path(&format!("{number}.err"));
+    let watchers: Vec<Program> = (0..6)
+        .map(|number| {
+            let endpoint = format!("ipc://{number}.sock");
+            let args = ["-e", &endpoint, "--spool", "small", "sh", "writer", "2000000"];
+            let mut command = farm.watch_command(&args);
+            Program::start_as_is(command.stdout(Stdio::null()).stderr(fs::File::create(said(number)).unwrap()))
+        })
+        .collect();
+    until("each has a spool", SOON, || (fs::read_dir(&small).unwrap().count() == watchers.len()).then_some(()));
+    fs::write(farm.path("start"), "").unwrap();
+    let is_told = |number| fs::read_to_string(said(number)).unwrap().contains("a tenth of its file system, for all");
+    until("each is told that there is no more room", LONG, || {
+        let size = bytes_below(&small);
+        assert!(size <= 10 << 20, "{size} bytes");
+        (0..watchers.len()).all(is_told).then_some(())
+    });
+    let size = bytes_below(&small);
+    assert!(size > 6 << 20, "and most of the room is used: {size} bytes");
+    watchers.iter().for_each(|watcher| watcher.signal(Signal::SIGKILL));
+    until("nothing of it runs", LONG, || farm.members().is_empty().then_some(()));
+    drop(disk);
 }
 
 #[test]

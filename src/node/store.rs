@@ -20,14 +20,14 @@ use std::path::{Path, PathBuf};
 
 use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
-use zerovisor_core::record::{Head, Kind, Record};
+use zerovisor_core::record::{Kind, Record};
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Story};
 use zerovisor_core::wire::{self, WireError};
 
 pub(super) use meta::Meta;
 
-use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog};
+use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog, loaded, stored};
 
 /// In the directory of a process that is LOST.
 const LOST: &str = "lost";
@@ -392,20 +392,6 @@ pub(super) fn open_log(dir: &Path) -> Result<Option<LogReader>, StoreError> {
 /// Whether a reader goes on behind this error: a stretch has expired or is damaged.
 pub(super) fn is_passable(error: &JournalError) -> bool {
     matches!(error, JournalError::Expired { .. } | JournalError::Damaged(_))
-}
-
-/// A record as a log stores it.
-pub(super) fn stored(record: &Record) -> journal::Record {
-    let Head { seq, at, run, kind, offset } = record.head;
-    let meta = journal::RecordMeta { seq, at_us: at.0, run, kind: kind.into(), offset };
-    journal::Record { meta, payload: record.payload.clone() }
-}
-
-/// A record as it was stored; none of a kind this version does not know.
-pub(super) fn loaded(record: journal::Record) -> Option<Record> {
-    let journal::RecordMeta { seq, at_us, run, kind, offset } = record.meta;
-    let head = Head { seq, at: Timestamp(at_us), run, kind: Kind::try_from(kind).ok()?, offset };
-    Some(Record { head, payload: record.payload })
 }
 
 /// An event as the events log stores it.
