@@ -160,6 +160,11 @@ fn of_a_killed_watcher_what_it_left_is_there_and_the_rest_is_unknown() {
     let detail = farm.json(&["inspect", "killed"])["processes"][0].clone();
     assert_eq!((&detail["unknown_after_seq"], &detail["gaps"]), (&last.into(), &1.into()), "{detail}");
     assert_eq!(farm.told("killed", "lost")[0]["unknown_after_seq"], last);
+    // The lock is gone with the spool, and nothing else proves it.
+    farm.kill_node();
+    farm.start_node(&[]);
+    farm.reaches("killed", "LOST");
+    assert_eq!(farm.told("killed", "lost").len(), 1, "it is told once");
 }
 
 /// The largest file below a directory with this ending.

@@ -27,6 +27,7 @@ mod exits;
 mod followers;
 mod gaps;
 mod hostile;
+mod inheritance;
 mod input;
 mod kills;
 mod left_alone;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -276,6 +276,36 @@ fn all_spools_of_a_place_take_a_tenth_of_its_file_system() {
     drop(disk);
     assert!(missing.gaps > 0, "{missing:?}");
     assert!(ended.err().contains("a tenth of its file system"), "{}", ended.err());
+}
+
+#[test]
+fn all_spools_of_a_user_take_a_tenth_of_a_file_system_whatever_their_endpoints() {
+    let farm = Farm::empty();
+    let small = farm.path("small");
+    let Some(disk) = Disk::mounted(small.clone()) else { skip!("a tmpfs cannot be mounted here") };
+    farm.script("writer", WRITER);
+    let said = |number: usize| farm.path(&format!("{number}.err"));
+    let watchers: Vec<Program> = (0..6)
+        .map(|number| {
+            let endpoint = format!("ipc://{number}.sock");
+            let args = ["-e", &endpoint, "--spool", "small", "sh", "writer", "2000000"];
+            let mut command = farm.watch_command(&args);
+            Program::start_as_is(command.stdout(Stdio::null()).stderr(fs::File::create(said(number)).unwrap()))
+        })
+        .collect();
+    until("each has a spool", SOON, || (fs::read_dir(&small).unwrap().count() == watchers.len()).then_some(()));
+    fs::write(farm.path("start"), "").unwrap();
+    let is_told = |number| fs::read_to_string(said(number)).unwrap().contains("a tenth of its file system, for all");
+    until("each is told that there is no more room", LONG, || {
+        let size = bytes_below(&small);
+        assert!(size <= 10 << 20, "{size} bytes");
+        (0..watchers.len()).all(is_told).then_some(())
+    });
+    let size = bytes_below(&small);
+    assert!(size > 6 << 20, "and most of the room is used: {size} bytes");
+    watchers.iter().for_each(|watcher| watcher.signal(Signal::SIGKILL));
+    until("nothing of it runs", LONG, || farm.members().is_empty().then_some(()));
+    drop(disk);
 }
 
 #[test]

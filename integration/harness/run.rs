@@ -71,6 +71,8 @@ impl Program {
     pub(crate) fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().current_dir(dir).env("PATH", SYSTEM_PATH).env("FARM", dir).stdin(Stdio::null());
+        // Each farm is a user of its own, as far as it keeps anything.
+        command.env("XDG_STATE_HOME", dir.join("state"));
         for name in PASSED_ON {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

@@ -1,6 +1,7 @@
 //! What a process weighs, by /proc, and a directory.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Memory of a process now, in KiB: what of its pages is in memory (`VmRSS` of proc_pid_status(5)).
@@ -19,13 +20,14 @@ pub(crate) fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// Bytes of all files below a directory.
+/// Bytes that all files below a directory take.
 pub(crate) fn bytes_below(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
             Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),
-            Ok(meta) => meta.len(),
+            // Some are holes.
+            Ok(meta) => meta.blocks() * 512,
             Err(_) => 0,
         })
         .sum()

@@ -22,6 +22,7 @@
 //! | `mend` | what is done once a sync has failed |
 //! | `recover` | what is found on opening, and what is cut or rebuilt; `scan` reads what no index vouches for |
 //! | `reader` | the forward cursor; `blocks` goes backwards from the end |
+//! | `stream` | what a record of a process's stream is here |
 //! | `lock` | one zerovisor per data directory |
 //!
 //! Nothing here reads a clock or starts a thread.
@@ -39,6 +40,7 @@ mod retain;
 mod scan;
 mod segment;
 mod shared;
+mod stream;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -52,4 +54,5 @@ pub use mend::Mended;
 pub use reader::LogReader;
 pub use recover::{Recovery, Torn, refuse_newer};
 pub use segment::{MAX_PAYLOAD_BYTES, Record, RecordMeta};
+pub use stream::{loaded, stored};
 pub use sync::SyncWork;

@@ -8,14 +8,14 @@
 //! ```
 //! A spool is taken only by who gets its lock: a watcher that lives holds it, so it always wins and brings the rest over its own link.
 //!
-//! Places are looked at every few seconds. An event (inotify) would not spare that: most places do not exist, so what had to be watched
+//! Places are looked at every few seconds, and whenever a watcher is found dead: its process is not LOST before that. An event (inotify) would not spare that: most places do not exist, so what had to be watched
 //! is the directory around them, then each spool in them; the kernel tells that a lock's file was closed just before it gives the lock
 //! back; and some file systems tell nothing. A look at a place that is not there is one system call.
 
 mod places;
 mod play;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,24 +52,29 @@ impl Adoption {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            look.tick().await;
-            if self.look().await.is_err() {
-                return;
+            // Both are cancel-safe: a tick stays in its interval, a death noted.
+            tokio::select! {
+                _ = look.tick() => {}
+                () = self.node.hub.death() => {}
             }
-            self.node.hub.inherited_all();
+            self.node.hub.look_begins();
+            let Ok(waiting) = self.look().await else { return };
+            self.node.hub.look_ended(waiting);
         }
     }
 
-    /// Takes in what is there. An error only when the node ends.
-    async fn look(&mut self) -> Result<(), PlayError> {
-        let (mut met, places) = (Vec::new(), self.places.clone());
+    /// Takes in what is there; returns whose could not be taken in yet. An error only when the node ends.
+    async fn look(&mut self) -> Result<HashSet<Id>, PlayError> {
+        let (mut met, mut waiting, places) = (Vec::new(), HashSet::new(), self.places.clone());
         let list = move || places.into_iter().map(|place| (Left::ids(&place), place)).collect::<Vec<_>>();
         for (ids, place) in blocking(list).await? {
             match ids {
                 Ok(ids) => {
                     for id in ids {
                         met.push(place.dir().join(id.to_string()));
-                        self.take(&place, id).await?;
+                        if !self.take(&place, id).await? {
+                            waiting.insert(id);
+                        }
                     }
                 }
                 Err(error) => {
@@ -80,29 +85,38 @@ impl Adoption {
         }
         // What is gone may come again and be told again.
         self.told.retain(|path, _| met.contains(path));
-        Ok(())
+        Ok(waiting)
     }
 
-    async fn take(&mut self, place: &Place, id: Id) -> Result<(), PlayError> {
+    /// False: the next look may do better.
+    async fn take(&mut self, place: &Place, id: Id) -> Result<bool, PlayError> {
         let of = place.clone();
         let taken = match blocking(move || Left::take(&of, id)).await? {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(true),
             Ok(Some(left)) => play(&self.node, id, left).await,
             Err(error) => Err(error.into()),
         };
         match taken {
-            Ok(()) => {}
-            Err(PlayError::Ending) => return Err(PlayError::Ending),
-            Err(error @ PlayError::LetGo(_)) => tracing::debug!(%error, "a spool is looked at again"),
+            Ok(()) => Ok(true),
+            Err(PlayError::Ending) => Err(PlayError::Ending),
+            Err(error @ PlayError::LetGo(_)) => {
+                tracing::debug!(%error, "a spool is looked at again");
+                Ok(false)
+            }
+            Err(error @ PlayError::Journal { .. }) => {
+                self.tell(place.dir().join(id.to_string()), error.to_string());
+                Ok(false)
+            }
             Err(
                 error @ (PlayError::Spool(_)
                 | PlayError::Foreign { .. }
                 | PlayError::Declaration { .. }
-                | PlayError::Refused { .. }
-                | PlayError::Journal { .. }),
-            ) => self.tell(place.dir().join(id.to_string()), error.to_string()),
+                | PlayError::Refused { .. }),
+            ) => {
+                self.tell(place.dir().join(id.to_string()), error.to_string());
+                Ok(true)
+            }
         }
-        Ok(())
     }
 
     /// Once, until it is another reason.

@@ -10,8 +10,8 @@ use zerovisor_core::name::ProcessName;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Happening, Story};
 
-use super::store::{Meta, Store, StoreError, is_passable, loaded, loaded_event, read_story};
-use crate::journal::{LogReader, Recovery, SegmentLog};
+use super::store::{Meta, Store, StoreError, is_passable, loaded_event, read_story};
+use crate::journal::{LogReader, Recovery, SegmentLog, loaded};
 
 /// Bytes one read takes at most.
 const READ_BYTES: usize = 256 << 10;

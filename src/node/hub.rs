@@ -5,9 +5,10 @@ mod loss;
 mod removal;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use zerovisor_core::address::Selection;
 use zerovisor_core::fact::{Fact, State};
 use zerovisor_core::id::Id;
@@ -26,11 +27,10 @@ use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
 use super::store::{Meta, Store};
 use crate::host::Host;
+use loss::Deaths;
 
 /// How often proof is looked for that an unreachable watcher is dead.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
-/// After the start it is waited so long, at most, for what watchers have left: that may tell how their processes ended.
-const LEFT_FIRST: Duration = Duration::from_secs(10);
 
 /// What a link needs after its hello.
 #[derive(Debug)]
@@ -84,7 +84,8 @@ enum Message {
     Sampled { id: Id, generation: u64, sample: Box<Sample> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
     Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
-    InheritedAll,
+    LookBegins,
+    LookEnded { waiting: HashSet<Id> },
     Mourned { id: Id, last_seq: u64 },
     Inherited { id: Id, generation: u64, whole: bool },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
@@ -101,15 +102,20 @@ pub(super) struct Hub {
     // Unbounded: links await each answer, facts are bounded by the credit of their watchers, and samples come at most every
     // SAMPLES_APART from each.
     messages: mpsc::UnboundedSender<Message>,
+    deaths: Arc<Notify>,
 }
 
 /// The hub's end of the channel, before its task runs.
-pub(super) struct HubInbox(mpsc::UnboundedReceiver<Message>);
+pub(super) struct HubInbox {
+    messages: mpsc::UnboundedReceiver<Message>,
+    deaths: Arc<Notify>,
+}
 
 /// A handle and its inbox; the handle can be given away before the task runs.
 pub(super) fn channel() -> (Hub, HubInbox) {
     let (messages, inbox) = mpsc::unbounded_channel();
-    (Hub { messages }, HubInbox(inbox))
+    let deaths = Arc::new(Notify::new());
+    (Hub { messages, deaths: Arc::clone(&deaths) }, HubInbox { messages: inbox, deaths })
 }
 
 impl Hub {
@@ -152,9 +158,19 @@ impl Hub {
         self.tell(Message::Mourned { id, last_seq });
     }
 
-    /// All that was there was inherited, as far as it can be.
-    pub(super) fn inherited_all(&self) {
-        self.tell(Message::InheritedAll);
+    /// Waits until a watcher is found dead: what it has left tells more of its end than its link did. Cancel-safe: a death stays noted.
+    pub(super) async fn death(&self) {
+        self.deaths.notified().await;
+    }
+
+    /// It is looked for what watchers have left.
+    pub(super) fn look_begins(&self) {
+        self.tell(Message::LookBegins);
+    }
+
+    /// All that was there was inherited, but for what these have left, which the journal does not take yet.
+    pub(super) fn look_ended(&self, waiting: HashSet<Id>) {
+        self.tell(Message::LookEnded { waiting });
     }
 
     /// The journal of a declared process was opened.
@@ -224,10 +240,7 @@ pub(super) struct HubTask {
     scribe: Scribe,
     host: Host,
     removed: Removed,
-    /// When proof of death is looked for.
-    proof_from: Instant,
-    /// Whose watchers are dead, while what they sent may still be on its way to the journal.
-    dying: HashSet<Id>,
+    deaths: Deaths,
 }
 
 impl HubTask {
@@ -236,12 +249,12 @@ impl HubTask {
         let host = Host::here();
         let mut registry = Registry::new(node.clone());
         for Past { meta, story, .. } in known {
-            registry.restore(meta, story, Instant::now());
+            let lost = store.is_lost(meta.id);
+            registry.restore(meta, story, lost, Instant::now());
         }
         let (removed, ids) = Removed::load(store.root());
         registry.restore_removed(ids);
-        let proof_from = Instant::now() + LEFT_FIRST;
-        HubTask { inbox, registry, node, store, scribe, host, removed, proof_from, dying: HashSet::new() }
+        HubTask { inbox, registry, node, store, scribe, host, removed, deaths: Deaths::default() }
     }
 
     /// How many processes there are, and how many of them are live.
@@ -255,7 +268,7 @@ impl HubTask {
         loop {
             // Both branches are cancel-safe: a message stays in its channel, a tick in its interval.
             tokio::select! {
-                message = self.inbox.0.recv() => match message {
+                message = self.inbox.messages.recv() => match message {
                     Some(message) => self.on_message(message),
                     None => return,
                 },
@@ -273,7 +286,8 @@ impl HubTask {
             Message::Inherit { hello, reply } => {
                 let _ = reply.send(self.inherit(&hello));
             }
-            Message::InheritedAll => self.proof_from = Instant::now(),
+            Message::LookBegins => self.deaths.look_begins(),
+            Message::LookEnded { waiting } => self.look_ended(&waiting),
             Message::Mourned { id, last_seq } => self.mourned(id, last_seq),
             Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
             Message::Opened { id, story } => self.registry.opened(id, *story),
@@ -330,6 +344,9 @@ impl HubTask {
                 }
             }
             return Err(Refusal::Busy(error.to_string()));
+        }
+        if change == Change::Returned {
+            self.store.unmark_lost(hello.id);
         }
         let declared = Declared { generation, name: entry.meta.name.clone(), written: entry.written.clone() };
         self.registry.stored(hello.id);

@@ -13,8 +13,7 @@ use super::hub::Target;
 use super::runs;
 use super::scribe::{Which, Written};
 use super::session::Node;
-use super::store::loaded;
-use crate::journal::{BlocksBack, JournalError, LogReader};
+use crate::journal::{BlocksBack, JournalError, LogReader, loaded};
 
 /// Bytes one read of a log takes, and one answer carries, at most.
 const READ_BYTES: usize = 256 << 10;

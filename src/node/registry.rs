@@ -220,11 +220,14 @@ impl Registry {
         (self.entries.len(), live)
     }
 
-    /// Takes in a process found on disk; its watcher, if any, has not been heard of.
-    pub(super) fn restore(&mut self, meta: Meta, story: Story, now: Instant) {
+    /// Takes in a process found on disk; its watcher, if any, has not been heard of, or is known to be lost.
+    pub(super) fn restore(&mut self, meta: Meta, story: Story, lost: bool, now: Instant) {
         let declared = State::Starting;
-        let live = story.state.unwrap_or(declared).is_live();
-        let reach = if live { Reach::Unreachable { since: now } } else { Reach::Gone };
+        let reach = match (story.state.unwrap_or(declared).is_live(), lost) {
+            (true, false) => Reach::Unreachable { since: now },
+            (true, true) => Reach::Lost,
+            (false, _) => Reach::Gone,
+        };
         let id = meta.id;
         self.entries.insert(id, Entry::new(meta, true, story, declared, reach));
         self.left(id);

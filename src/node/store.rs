@@ -5,6 +5,7 @@
 //! DATA/removed                    whose watchers may not know yet that they were removed
 //! DATA/events/                    the node's own numbered events
 //! DATA/processes/ID/meta          what the watcher declared: name, spec, secret, host
+//! DATA/processes/ID/lost          its watcher is known to be dead, and how it ended is not known: empty
 //! DATA/processes/ID/log/          every record of its stream
 //! DATA/processes/ID/facts/        the facts among them again, so that a start need not read the output
 //! ```
@@ -14,20 +15,22 @@ pub(super) mod meta;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
-use zerovisor_core::record::{Head, Kind, Record};
+use zerovisor_core::record::{Kind, Record};
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Story};
 use zerovisor_core::wire::{self, WireError};
 
 pub(super) use meta::Meta;
 
-use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog};
+use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog, loaded, stored};
 
+/// In the directory of a process that is LOST.
+const LOST: &str = "lost";
 /// Facts of one process that are kept, in bytes: some tens of thousands.
 const FACTS_RETAIN_BYTES: u64 = 8 << 20;
 /// Events of the node that are kept, in bytes.
@@ -216,6 +219,26 @@ impl Store {
         meta::write(&meta::path(&dir), meta)
     }
 
+    /// Whether a process was found to be LOST, and nothing was heard of it since.
+    pub(super) fn is_lost(&self, id: Id) -> bool {
+        self.dir(id).join(LOST).exists()
+    }
+
+    /// A process is LOST: the next zerovisor may not be able to prove it again.
+    pub(super) fn mark_lost(&self, id: Id) {
+        let path = self.dir(id).join(LOST);
+        if let Err(error) = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
+            let path = path.display();
+            tracing::warn!(%path, %error, "a lost process may show as unreachable after a restart");
+        }
+    }
+
+    /// Its watcher, or what that left, has come.
+    pub(super) fn unmark_lost(&self, id: Id) {
+        // There is none, as a rule.
+        let _ = fs::remove_file(self.dir(id).join(LOST));
+    }
+
     /// Opens both logs of a process for writing.
     ///
     /// # Errors
@@ -370,20 +393,6 @@ fn read_all(reader: &mut LogReader, wanted: impl Fn(&Record) -> bool) -> Result<
 /// Whether a reader goes on behind this error: a stretch has expired or is damaged.
 pub(super) fn is_passable(error: &JournalError) -> bool {
     matches!(error, JournalError::Expired { .. } | JournalError::Damaged(_))
-}
-
-/// A record as a log stores it.
-pub(super) fn stored(record: &Record) -> journal::Record {
-    let Head { seq, at, run, kind, offset } = record.head;
-    let meta = journal::RecordMeta { seq, at_us: at.0, run, kind: kind.into(), offset };
-    journal::Record { meta, payload: record.payload.clone() }
-}
-
-/// A record as it was stored; none of a kind this version does not know.
-pub(super) fn loaded(record: journal::Record) -> Option<Record> {
-    let journal::RecordMeta { seq, at_us, run, kind, offset } = record.meta;
-    let head = Head { seq, at: Timestamp(at_us), run, kind: Kind::try_from(kind).ok()?, offset };
-    Some(Record { head, payload: record.payload })
 }
 
 /// An event as the events log stores it.

@@ -36,11 +36,20 @@ pub(super) fn encode(records: &[Record]) -> Result<Vec<u8>, SpoolError> {
     Ok(bytes)
 }
 
-/// What the front holds, up to the first record that is damaged, in order; nothing where there is none.
-pub(super) fn read(dir: &Path) -> Result<Vec<Record>, SpoolError> {
+/// What a spool's front holds.
+#[derive(Debug, Default)]
+pub(super) struct Front {
+    /// Up to the first one that is damaged, in order; nothing where there is no front.
+    pub(super) records: Vec<Record>,
+    /// Whether something in it is damaged.
+    pub(super) is_damaged: bool,
+}
+
+/// Reads the front of a spool.
+pub(super) fn read(dir: &Path) -> Result<Front, SpoolError> {
     let path = dir.join(FRONT);
-    let Some(bytes) = private::read(&path, FRONT_MAX_BYTES as u64)? else { return Ok(Vec::new()) };
-    let Some(mut rest) = bytes.strip_prefix(MAGIC) else { return Ok(Vec::new()) };
+    let Some(bytes) = private::read(&path, FRONT_MAX_BYTES as u64)? else { return Ok(Front::default()) };
+    let Some(mut rest) = bytes.strip_prefix(MAGIC) else { return Ok(Front { records: Vec::new(), is_damaged: true }) };
     let mut records: Vec<Record> = Vec::new();
     while let Some((record, behind)) = split(rest) {
         if records.last().is_some_and(|before| before.head.seq >= record.head.seq) {
@@ -49,7 +58,7 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Record>, SpoolError> {
         records.push(record);
         rest = behind;
     }
-    Ok(records)
+    Ok(Front { records, is_damaged: !rest.is_empty() })
 }
 
 fn split(bytes: &[u8]) -> Option<(Record, &[u8])> {

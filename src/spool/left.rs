@@ -13,8 +13,7 @@ use zerovisor_core::record::Record;
 use super::error::SpoolError;
 use super::meta::Meta;
 use super::place::Place;
-use super::record::read;
-use super::{LOCK, LOG, front, private, writer};
+use super::{LOCK, LOG, front, private, read, writer};
 use crate::journal::LogReader;
 
 /// A spool that nobody holds: its lock could be taken, and is held by this. Nothing in it is changed until it is removed.
@@ -27,6 +26,7 @@ pub struct Left {
     front: Vec<Record>,
     /// None: there is no log that could be read.
     log: Option<LogReader>,
+    kept_from: u64,
 }
 
 impl Left {
@@ -61,9 +61,13 @@ impl Left {
         }
         let log = dir.join(LOG);
         // Made with the first record that was to be written.
-        let log = private::check_dir(&log)?.then(|| LogReader::open(&log)).transpose()?.map(|(reader, _)| reader);
+        let mut log = private::check_dir(&log)?.then(|| LogReader::open(&log)).transpose()?.map(|(reader, _)| reader);
         let front = front::read(&dir)?;
-        Ok(Some(Left { place: place.dir().to_path_buf(), dir, _lock: lock, meta, front, log }))
+        // Of what the log does not begin with nothing was lost here: it was dropped, for which the front stands, or acknowledged.
+        let oldest = log.as_mut().filter(|_| !front.is_damaged).map_or(0, oldest);
+        let kept_from = meta.hello.first_seq.max(oldest);
+        let front = front.records;
+        Ok(Some(Left { place: place.dir().to_path_buf(), dir, _lock: lock, meta, front, log, kept_from }))
     }
 
     /// Its directory.
@@ -76,6 +80,12 @@ impl Left {
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// The first record that was kept: one before it that is missing, and that nothing here stands for, was acknowledged.
+    #[must_use]
+    pub fn kept_from(&self) -> u64 {
+        self.kept_from
     }
 
     /// The next records with a sequence number above `after`, about `max_bytes` of them, in order: first what stands for what was
@@ -111,6 +121,12 @@ impl Left {
     pub fn remove(self) -> Result<(), SpoolError> {
         writer::remove(&self.place, &self.dir)
     }
+}
+
+/// The first record of the oldest segment; 0: there is none.
+fn oldest(log: &mut LogReader) -> u64 {
+    log.seek_first();
+    log.next_seq()
 }
 
 /// The lock of a spool that nobody holds.

@@ -7,6 +7,7 @@
 //! PLACE/ID/meta              what the watcher declares of its process: meta.rs
 //! PLACE/ID/front             the gaps and facts that stand for what was dropped, older than all of the log: front.rs
 //! PLACE/ID/log/              a log of ordinary records
+//! PLACE/ID/claim             how much of the user's total may be written before it is looked at again: total.rs
 //! PLACE/ID/reserve           room for the front when the disk has none left
 //! PLACE/ID.new  PLACE/ID.gone   one that is being made or removed: never taken in, and swept by the next that is made
 //! ```
@@ -22,9 +23,10 @@ mod left;
 mod meta;
 mod place;
 mod private;
-mod record;
+mod read;
 #[cfg(test)]
 mod tests;
+mod total;
 mod writer;
 
 pub use error::SpoolError;
@@ -33,11 +35,14 @@ pub use meta::Meta;
 pub use place::Place;
 pub use writer::{Limit, Spool};
 
+use read::read;
+
 const LOCK: &str = "lock";
 const META: &str = "meta";
 const FRONT: &str = "front";
 const LOG: &str = "log";
 const RESERVE: &str = "reserve";
+const CLAIM: &str = "claim";
 /// Behind the name of a directory that is not complete yet.
 const NEW: &str = "new";
 /// Behind the name of a directory that nobody wants any more.

@@ -72,6 +72,11 @@ impl Place {
     }
 }
 
+/// Where this program keeps state of its user; none: there is no such place.
+pub(super) fn state_dir() -> Option<PathBuf> {
+    state_home(&|name| env::var_os(name)).map(|home| home.join("zerovisor"))
+}
+
 fn state_home(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     // Relative ones are to be ignored, says the XDG Base Directory Specification.
     let of = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());

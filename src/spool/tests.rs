@@ -269,3 +269,39 @@ fn what_the_dead_left_half_made_is_swept_by_the_next() {
     fs::write(place.dir(), "a file in its place").unwrap();
     assert!(Spool::create(&place, &meta()).unwrap_err().to_string().contains("is no directory"));
 }
+
+#[test]
+fn a_process_directory_that_others_may_write_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(&dir);
+    let mut spool = Spool::create(&place, &meta()).unwrap();
+    spool.append(&records(1..=2)).unwrap();
+    let home = spool.dir().to_path_buf();
+    drop(spool);
+    for mode in [0o720, 0o702] {
+        fs::set_permissions(&home, fs::Permissions::from_mode(mode)).unwrap();
+        let error = Left::take(&place, id()).unwrap_err();
+        assert!(matches!(&error, SpoolError::NotOurs { path, .. } if *path == home), "{mode:o}: {error}");
+        assert!(error.to_string().contains("others may write it"), "{error}");
+    }
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(seqs(&all(&mut take(&place), 0)), [1, 2]);
+}
+
+/// Another zerovisor than the one that acknowledged them may ask: what is missing before was lost by a journal, not here.
+#[test]
+fn what_was_acknowledged_and_what_was_damaged_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(&dir);
+    let mut spool = Spool::create_limited(&place, &meta(), Limit { bytes: 4 << 20 }).unwrap();
+    spool.append(&records(1..=50)).unwrap();
+    spool.trim(20).unwrap();
+    let first = spool.range().unwrap().0;
+    assert!((10..=21).contains(&first), "{first}");
+    drop(spool);
+    let mut left = take(&place);
+    assert_eq!((left.kept_from(), seqs(&all(&mut left, 0))[0]), (first, first));
+    drop(left);
+    fs::write(place.dir().join(id().to_string()).join(FRONT), "no front").unwrap();
+    assert_eq!(take(&place).kept_from(), 1, "what stood for the first ones is damaged");
+}

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
-use nix::sys::statvfs::statvfs;
 use zerovisor_core::id::Id;
 use zerovisor_core::record::Record;
 use zerovisor_core::units::Bytes;
@@ -14,16 +13,19 @@ use zerovisor_core::units::Bytes;
 use super::error::SpoolError;
 use super::meta::Meta;
 use super::place::Place;
-use super::record::{read, stored};
+use super::read;
+use super::total::Total;
 use super::{FRONT, GONE, LOCK, LOG, NEW, RESERVE, front, private};
-use crate::journal::{Dropped, JournalError, LogConfig, LogReader, SegmentLog};
+use crate::journal::{Dropped, JournalError, LogConfig, LogReader, SegmentLog, stored};
 
 /// Smallest and largest segment, in bytes: what is acknowledged goes, and what is too much is dropped, in whole ones.
 const SEGMENT_BYTES: (u64, u64) = (256 << 10, 4 << 20);
 /// Room that is kept for a front, in bytes: on a full disk it is written before anything can be dropped.
 const RESERVE_BYTES: i64 = 256 << 10;
-/// All spools of one place together take at most this share of its file system.
-const FILE_SYSTEM_SHARE: u64 = 10;
+/// What an empty spool takes, in bytes: a front's room and a declaration of ordinary size.
+const NEW_BYTES: u64 = (256 + 16) << 10;
+/// So much of the user's total is taken at once, at first, in bytes; later as much as a quarter of what is there, up to a segment.
+const CLAIM_BYTES: u64 = 256 << 10;
 /// Another watcher may remove the empty place just when we make ours in it; so look again, but not for ever.
 const ATTEMPTS: usize = 4;
 
@@ -51,8 +53,7 @@ pub struct Spool {
     reader: LogReader,
     limit: Limit,
     segment_bytes: u64,
-    /// Bytes that may be written before the place is measured again.
-    measured_for: u64,
+    total: Total,
 }
 
 impl Spool {
@@ -77,7 +78,8 @@ impl Spool {
             // Our own, which could not be removed before.
             remove(place.dir(), &dir)?;
         }
-        let ready = meta.write(&new).and_then(|()| reserve(&new));
+        let room = Total::new(place.dir(), &new).take(NEW_BYTES, NEW_BYTES);
+        let ready = room.and_then(|()| meta.write(&new)).and_then(|()| reserve(&new));
         let ready = ready.and_then(|()| fs::rename(&new, &dir).map_err(SpoolError::io("create the directory", &dir)));
         if let Err(error) = ready {
             // Swept by the next that is made here, if this fails too.
@@ -86,8 +88,8 @@ impl Spool {
         }
         let segment_bytes = (limit.bytes / 8).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
         let log = open_log(&dir, segment_bytes)?;
-        let (place, reader) = (place.dir().to_path_buf(), log.reader());
-        Ok(Spool { place, dir, _lock: lock, log, reader, limit, segment_bytes, measured_for: 0 })
+        let (place, reader, total) = (place.dir().to_path_buf(), log.reader(), Total::new(place.dir(), &dir));
+        Ok(Spool { place, dir, _lock: lock, log, reader, limit, segment_bytes, total })
     }
 
     /// Its directory.
@@ -114,42 +116,27 @@ impl Spool {
     /// [`SpoolError::Full`] and other failures; a prefix may have been added: [`Spool::range`] says up to which record.
     pub fn append(&mut self, records: &[Record]) -> Result<(), SpoolError> {
         let mut room = self.limit.bytes.saturating_sub(self.log.bytes());
+        let ahead = (self.log.bytes() / 4).clamp(CLAIM_BYTES, self.segment_bytes);
         let mut batch = Vec::with_capacity(records.len());
         let mut full = None;
         for record in records.iter().map(stored) {
             let bytes = record.stored_bytes();
             if bytes > room {
-                full = Some(self.full("--spool-max", self.limit.bytes));
+                let (dir, limit) = (self.place.clone(), Bytes(self.limit.bytes));
+                full = Some(SpoolError::Full { dir, why: "--spool-max", limit });
                 break;
             }
-            if bytes > self.measured_for
-                && let Err(error) = self.measure(bytes)
-            {
+            if let Err(error) = self.total.take(bytes, ahead) {
                 full = Some(error);
                 break;
             }
-            (room, self.measured_for) = (room - bytes, self.measured_for - bytes);
+            room -= bytes;
             batch.push(record);
         }
-        self.log.append(&batch)?;
+        let appended = self.log.append(&batch);
+        self.total.written();
+        appended?;
         full.map_or(Ok(()), Err)
-    }
-
-    fn full(&self, why: &'static str, limit: u64) -> SpoolError {
-        SpoolError::Full { dir: self.place.clone(), why, limit: Bytes(limit) }
-    }
-
-    /// Whether the place may grow by another segment.
-    fn measure(&mut self, bytes: u64) -> Result<(), SpoolError> {
-        let system =
-            statvfs(&self.place).map_err(|errno| SpoolError::io("ask the size of", &self.place)(errno.into()))?;
-        let limit = system.blocks().saturating_mul(system.fragment_size()) / FILE_SYSTEM_SHARE;
-        let ahead = self.segment_bytes.max(bytes);
-        if private::bytes_below(&self.place).saturating_add(ahead) > limit {
-            return Err(self.full("a tenth of its file system", limit));
-        }
-        self.measured_for = ahead;
-        Ok(())
     }
 
     /// Records from `seq` on, about `max_bytes` of them, in order; none behind the last. What is damaged is left out.
@@ -201,7 +188,7 @@ impl Spool {
         if self.log.drop_oldest()?.is_none() {
             self.start_over()?;
         }
-        self.measured_for = 0;
+        self.total.give_back();
         // One that cannot be had now is asked for with the next drop.
         let _ = reserve(&self.dir);
         Ok(())
@@ -223,7 +210,7 @@ impl Spool {
     pub fn trim(&mut self, acknowledged: u64) -> Result<(), SpoolError> {
         while self.log.oldest().is_some_and(|oldest| oldest.last_seq <= acknowledged) {
             self.log.drop_oldest()?;
-            self.measured_for = 0;
+            self.total.give_back();
         }
         Ok(())
     }

@@ -8,6 +8,10 @@
 //! ```
 //! A link that fails in any way is dropped and a new one made; nothing else is ever repaired.
 
+mod linked;
+mod lost;
+mod sending;
+
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -15,60 +19,24 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use zerovisor_core::fact::State;
 use zerovisor_core::name::{NodeName, ProcessName};
-use zerovisor_core::stats::{Placement, Sample};
-use zerovisor_core::window::{Body, Violation, Window};
+use zerovisor_core::stats::Placement;
+use zerovisor_core::window::Window;
 use zerovisor_core::wire::{
-    self, Deed, Hello, Outcome, Refusal, Role, ToNode, ToPeer, VERSIONS, ViewerAct, ViewerNews, WatcherHello, Welcome,
-    WireError,
+    self, Deed, Hello, Refusal, Role, ToNode, ToPeer, VERSIONS, ViewerAct, WatcherHello, Welcome,
 };
 
 use super::clock;
 use super::say::say;
 use crate::PROGRAM_VERSION;
 use crate::net::reconnect::{RECONNECT_HERE_MAX, RECONNECT_MAX, RECONNECT_MIN};
-use crate::net::{
-    self, Backoff, DialError, Endpoint, Frames, HEARTBEAT, HEARTBEATS_MISSED, Heartbeat, Link, LinkError,
-    UNSENT_MAX_BYTES,
-};
+use crate::net::{self, Backoff, DialError, Endpoint, Frames, Link, LinkError};
+use linked::{Linked, WELCOME_WITHIN, send};
+use lost::Lost;
 
 /// How long the child's start waits for the first connection.
 const DIAL_FIRST: Duration = Duration::from_millis(500);
 /// How long later ones may take.
 const DIAL_AGAIN: Duration = Duration::from_secs(5);
-/// How long a zerovisor may take to answer the hello; the child's start waits for the first answer.
-const WELCOME_WITHIN: Duration = Duration::from_secs(2);
-/// So many heartbeats after the last word of a zerovisor it is asked for one; meanwhile ours are enough.
-const PING_AFTER: u32 = 3;
-/// A zerovisor that is silent for so many has missed three since it was asked.
-const SILENT_AFTER: u32 = PING_AFTER + HEARTBEATS_MISSED;
-/// Of what a zerovisor has not taken yet, in bytes, past which no more pictures are sent: half of what a link holds, so that records and all
-/// else still have room.
-const PICTURES_UNSENT_BYTES: u64 = UNSENT_MAX_BYTES / 2;
-/// How long a goodbye may go unanswered.
-const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
-
-/// Why there is no link.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
-    #[error("{0}")]
-    Dial(DialError),
-    #[error("{0}")]
-    Link(#[from] LinkError),
-    #[error("{0}")]
-    Wire(#[from] WireError),
-    #[error("{0}")]
-    Window(#[from] Violation),
-    #[error("it broke the protocol: {0}")]
-    Protocol(&'static str),
-    #[error("it did not answer within {} s", WELCOME_WITHIN.as_secs())]
-    NoWelcome,
-    #[error("nothing was heard of it for {} s", (HEARTBEAT * SILENT_AFTER).as_secs())]
-    Silent,
-    #[error("{0}")]
-    Refused(Refusal),
-    #[error("it takes no more records")]
-    Stalled,
-}
 
 /// What came in.
 #[derive(Debug)]
@@ -115,16 +83,6 @@ enum Stage {
     Dialing(Dialing),
     Greeting { link: Box<Link>, until: Instant },
     Linked(Box<Linked>),
-}
-
-struct Linked {
-    link: Link,
-    tick_at: Instant,
-    beat: Heartbeat,
-    pings: u64,
-    linked_at: Instant,
-    sent_at: Instant,
-    farewell_by: Option<Instant>,
 }
 
 /// The watcher's side of the connection.
@@ -393,15 +351,7 @@ impl Uplink {
         window.on_welcome(watcher.journal_end, watcher.window_bytes, clock::timestamp())?;
         let before = std::mem::replace(&mut self.stage, Stage::Away { dial_at: now });
         let Stage::Greeting { link, .. } = before else { return Err(Lost::Protocol("a welcome before the hello")) };
-        self.stage = Stage::Linked(Box::new(Linked {
-            link: *link,
-            tick_at: clock::next_whole(now, HEARTBEAT),
-            beat: Heartbeat::new(now),
-            pings: 0,
-            linked_at: now,
-            sent_at: now,
-            farewell_by: None,
-        }));
+        self.stage = Stage::Linked(Box::new(Linked::new(*link, now)));
         (self.node, self.name) = (Some(welcome.node), watcher.name);
         (self.settled, self.away_since) = (true, None);
         self.progress_at = now;
@@ -409,74 +359,9 @@ impl Uplink {
         Ok(())
     }
 
-    /// Sends what the window lets go.
-    pub(super) async fn send_records(&mut self, window: &mut Window) {
-        let Stage::Linked(linked) = &mut self.stage else { return };
-        if let Err(lost) = linked.send_records(window).await {
-            self.lose(&lost, window);
-        }
-    }
-
-    /// Sends a sample, if there is a zerovisor to send it to; else it is of no interest any more.
-    pub(super) async fn send_sample(&mut self, sample: Sample, window: &mut Window) {
-        let Stage::Linked(linked) = &mut self.stage else { return };
-        if linked.farewell_by.is_none()
-            && let Err(lost) = linked.send(&ToNode::Sampled(Box::new(sample)), None).await
-        {
-            self.lose(&lost, window);
-        }
-    }
-
-    /// Answers an order. A zerovisor that is gone by now asks again, or not.
-    pub(super) async fn obeyed(&mut self, order: u64, outcome: Outcome, window: &mut Window) {
-        let Stage::Linked(linked) = &mut self.stage else { return };
-        if let Err(lost) = linked.send(&ToNode::Obeyed { order, outcome }, None).await {
-            self.lose(&lost, window);
-        }
-    }
-
-    /// Tells a viewer something. One whose link has gone is gone with it. False: too much is on its way already, and this is not; the link
-    /// is none the worse for that.
-    pub(super) async fn tell_viewer(
-        &mut self,
-        viewer: u64,
-        news: ViewerNews,
-        payload: Option<Bytes>,
-        window: &mut Window,
-    ) -> bool {
-        let Stage::Linked(linked) = &mut self.stage else { return true };
-        if payload.is_some() && linked.link.tx.unsent_bytes() > PICTURES_UNSENT_BYTES {
-            return false;
-        }
-        match linked.send(&ToNode::ToViewer { viewer, news }, payload).await {
-            Ok(()) => true,
-            Err(Lost::Link(LinkError::Stalled { .. } | LinkError::TooLarge { .. })) => false,
-            Err(lost) => {
-                self.lose(&lost, window);
-                true
-            }
-        }
-    }
-
     /// How many links there were that are lost: the viewers of each are gone.
     pub(super) fn links_lost(&self) -> u64 {
         self.links_lost
-    }
-
-    /// Says that nothing follows. False if there is nobody to say it to, or it was said already.
-    pub(super) async fn goodbye(&mut self, window: &mut Window) -> bool {
-        let Stage::Linked(linked) = &mut self.stage else { return false };
-        if linked.farewell_by.is_some() {
-            return false;
-        }
-        linked.farewell_by = Some(Instant::now() + FAREWELL_WITHIN);
-        match linked.send(&ToNode::Goodbye, None).await {
-            Ok(()) => true,
-            Err(lost) => {
-                self.lose(&lost, window);
-                false
-            }
-        }
     }
 
     /// The link is of use: records are taken, or it idles. Only that ends an outage; a zerovisor whose disk is full welcomes us each time and
@@ -505,64 +390,13 @@ impl Uplink {
         self.settled = true;
         self.away_since.get_or_insert(now);
         self.outage_since.get_or_insert(now);
-        let news = match lost {
-            Lost::Dial(DialError::NothingThere { endpoint, why }) => format!("no zerovisor at {endpoint} ({why})"),
-            Lost::Dial(error) => error.to_string(),
-            Lost::Refused(refusal) => format!("the zerovisor at {} refused: {refusal}", self.endpoint),
-            Lost::Link(_)
-            | Lost::Wire(_)
-            | Lost::Window(_)
-            | Lost::Protocol(_)
-            | Lost::NoWelcome
-            | Lost::Silent
-            | Lost::Stalled => {
-                let what = if had_link { "lost the zerovisor" } else { "no use in what listens" };
-                format!("{what} at {} ({lost})", self.endpoint)
-            }
-        };
+        let news = lost.news(&self.endpoint, had_link);
         let is_refusal = matches!(lost, Lost::Refused(_));
         if self.told.is_none() || (is_refusal && self.told.as_ref() != Some(&news)) {
             say(format_args!("{news}: running on, its output is kept until one takes it"));
             self.told = Some(news);
         }
     }
-}
-
-impl Linked {
-    async fn send(&mut self, message: &ToNode, payload: Option<Bytes>) -> Result<(), Lost> {
-        self.sent_at = Instant::now();
-        send(&mut self.link, message, payload).await
-    }
-
-    async fn send_records(&mut self, window: &mut Window) -> Result<(), Lost> {
-        while let Some((head, body)) = window.next_to_send() {
-            let payload = match body {
-                Body::Output(bytes) => bytes,
-                Body::Fact(fact) => wire::encode_fact(&fact)?,
-            };
-            self.send(&ToNode::Record(head), Some(payload)).await?;
-        }
-        Ok(())
-    }
-
-    /// A heartbeat: counts silence, and pings unless something was sent just now and something heard not long ago.
-    async fn tick(&mut self, now: Instant) -> Result<(), Lost> {
-        self.tick_at = clock::next_whole(now, HEARTBEAT);
-        if !self.beat.is_alive_within(now, SILENT_AFTER) {
-            return Err(Lost::Silent);
-        }
-        let unsaid = now.saturating_duration_since(self.sent_at);
-        let unheard = now.saturating_duration_since(self.beat.heard_at());
-        if unsaid > HEARTBEAT / 2 || unheard > HEARTBEAT * PING_AFTER - HEARTBEAT / 2 {
-            self.pings += 1;
-            self.send(&ToNode::Ping { nonce: self.pings }, None).await?;
-        }
-        Ok(())
-    }
-}
-
-async fn send(link: &mut Link, message: &ToNode, payload: Option<Bytes>) -> Result<(), Lost> {
-    Ok(link.tx.send(Frames { header: wire::encode_header(message)?, payload }).await?)
 }
 
 fn dialing(endpoint: &Endpoint, within: Duration) -> Dialing {

@@ -83,7 +83,7 @@ pub(super) async fn play(node: &Node, named: Id, left: Left) -> Result<(), PlayE
     check(&hello).map_err(|error| PlayError::Declaration { id, why: error.to_string() })?;
     // Nobody is there who could choose another name.
     hello.welcomed_before = true;
-    let until = Until::of(&hello);
+    let until = Until::of(&hello, left.kept_from());
     let declared = match node.hub.inherit(hello).await.ok_or(PlayError::Ending)? {
         Ok(declared) => declared,
         Err(Refusal::Removed) => {
@@ -112,15 +112,15 @@ async fn removed(left: Left) -> Result<(), PlayError> {
 /// What a spool is to bring, by what its watcher said.
 #[derive(Clone, Copy, Debug)]
 struct Until {
-    first_seq: u64,
+    kept_from: u64,
     /// Behind the last one; none: it did not come to say that.
     next_seq: Option<u64>,
 }
 
 impl Until {
-    fn of(hello: &WatcherHello) -> Until {
+    fn of(hello: &WatcherHello, kept_from: u64) -> Until {
         // Only who leaves with its process ended says where that stands; of others what is behind is unknown, and shown as that.
-        Until { first_seq: hello.first_seq, next_seq: (!hello.state.is_live()).then_some(hello.next_seq) }
+        Until { kept_from, next_seq: (!hello.state.is_live()).then_some(hello.next_seq) }
     }
 }
 
@@ -132,7 +132,7 @@ async fn feed(node: &Node, id: Id, declared: Declared, until: Until, mut left: L
     let opened = opened.map_err(|error| PlayError::Journal { id, why: error.to_string() })?;
     let mut journal = Journal { node, id, received, new: New::default() };
     let (mut holes, mut after, mut bad) =
-        (Holes::behind(opened.journal_end, until.first_seq), opened.journal_end, None);
+        (Holes::behind(opened.journal_end, until.kept_from), opened.journal_end, None);
     loop {
         let batch;
         (left, batch) = blocking(move || left.next_batch(after, BATCH_BYTES).map(|batch| (left, batch))).await??;

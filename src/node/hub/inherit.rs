@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::wire::{Refusal, WatcherHello};
 
@@ -17,6 +18,8 @@ impl HubTask {
         }
         // Nobody takes orders.
         let (orders, _) = mpsc::channel(1);
+        // How it ended is told by its records, once they are journaled.
+        let hello = &WatcherHello { state: State::Starting, ..hello.clone() };
         let (declared, change) = self.enter(hello, true, orders)?;
         match change {
             Change::Declared => self.note(hello.id, change),
@@ -33,7 +36,7 @@ impl HubTask {
         let live = self.registry.unlink(id, generation, parted, Instant::now()).is_some();
         // One that is tried again and again is LOST once it is whole.
         if live && whole {
-            self.mourn(id);
+            self.bury_behind(id);
         }
         self.close_if_ended(id);
     }

@@ -1,12 +1,63 @@
 //! Links that end, and watchers that are found dead.
+//!
+//! ```text
+//!          mourn            look begins           look over             all it sent is written
+//!   live --------> found ---------------> sought -----------> waited for ----------------------> LOST, or how it ended
+//!                    ^                      |
+//!                    +--- not taken yet ----+
+//! ```
+//! What a watcher left on disk is taken in before its process is called LOST, since it may tell how that ended, and tells where the
+//! unknown begins.
 
-use std::time::Instant;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::view::Happening;
 
 use super::HubTask;
+
+/// So long at most it is waited for a look at what watchers left: a disk that hangs may hold it for ever.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whose watchers are dead, on the way to being LOST. At most one entry a process.
+#[derive(Debug, Default)]
+pub(super) struct Deaths {
+    /// What they left is to be looked for; when they were found.
+    found: HashMap<Id, Instant>,
+    /// It is being looked for.
+    sought: HashMap<Id, Instant>,
+    /// What they sent may still be on its way to the journal.
+    waited_for: HashSet<Id>,
+}
+
+impl Deaths {
+    /// Whoever was found dead by now is looked for.
+    pub(super) fn look_begins(&mut self) {
+        self.sought.extend(self.found.drain());
+    }
+
+    /// A watcher is dead. False: that is known.
+    fn find(&mut self, id: Id) -> bool {
+        let known = self.waited_for.contains(&id) || self.sought.contains_key(&id) || self.found.contains_key(&id);
+        !known && self.found.insert(id, Instant::now()).is_none()
+    }
+
+    /// The look is over; these have left what cannot be taken yet. Returns the others.
+    fn look_ended(&mut self, waiting: &HashSet<Id>) -> Vec<Id> {
+        let (again, over): (Vec<Id>, Vec<Id>) =
+            self.sought.drain().map(|(id, _)| id).partition(|id| waiting.contains(id));
+        self.found.extend(again.into_iter().map(|id| (id, Instant::now())));
+        over
+    }
+
+    /// Whose look takes too long.
+    fn overdue(&self) -> Vec<Id> {
+        let late = |(_, at): &(&Id, &Instant)| at.elapsed() >= LOOK_WITHIN;
+        self.found.iter().chain(&self.sought).filter(late).map(|(id, _)| *id).collect()
+    }
+}
 
 impl HubTask {
     /// A link ended.
@@ -25,18 +76,33 @@ impl HubTask {
         self.close_if_ended(id);
     }
 
-    /// A watcher is dead: waits for the end of what it sent.
-    pub(super) fn mourn(&mut self, id: Id) {
-        if self.dying.insert(id) {
+    /// A watcher is dead: what it left is looked for at once.
+    fn mourn(&mut self, id: Id) {
+        if self.deaths.find(id) {
+            self.inbox.deaths.notify_one();
+        }
+    }
+
+    /// What watchers left is in the journal, but for what these left.
+    pub(super) fn look_ended(&mut self, waiting: &HashSet<Id>) {
+        self.deaths.look_ended(waiting).into_iter().for_each(|id| self.bury_behind(id));
+    }
+
+    /// A watcher is dead and has left nothing more: waits for the end of what it sent.
+    pub(super) fn bury_behind(&mut self, id: Id) {
+        self.deaths.found.remove(&id);
+        self.deaths.sought.remove(&id);
+        if self.deaths.waited_for.insert(id) {
             self.scribe.mourn(id);
         }
     }
 
     /// All that it sent is written.
     pub(super) fn mourned(&mut self, id: Id, last_seq: u64) {
-        self.dying.remove(&id);
+        self.deaths.waited_for.remove(&id);
         if self.registry.bury(id) {
             self.note_of(id, Happening::LostAfter { seq: last_seq });
+            self.store.mark_lost(id);
         }
         self.close_if_ended(id);
     }
@@ -51,14 +117,12 @@ impl HubTask {
 
     /// Which of the unreachable watchers are dead.
     pub(super) fn look_for_proof(&mut self) {
-        if Instant::now() < self.proof_from {
-            return;
-        }
         for id in self.registry.unreachable() {
             let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
             if alive == Some(false) {
                 self.mourn(id);
             }
         }
+        self.deaths.overdue().into_iter().for_each(|id| self.bury_behind(id));
     }
 }

@@ -140,10 +140,10 @@ fn what_a_restart_finds_on_disk_is_unreachable_until_heard_of() {
     let mut again = registry();
     let mut story = Story::default();
     story.tell(Timestamp(3), &Fact::Steady { run: 1 });
-    again.restore(meta.clone(), story.clone(), Instant::now());
+    again.restore(meta.clone(), story.clone(), false, Instant::now());
     assert_eq!(state_of(&again, 1), State::Unreachable);
     story.tell(Timestamp(4), &Fact::Stopped);
-    again.restore(meta, story, Instant::now());
+    again.restore(meta, story, false, Instant::now());
     assert_eq!(state_of(&again, 1), State::Stopped, "what had ended has ended");
 }
 
@@ -203,6 +203,6 @@ fn a_declaration_is_to_be_stored_only_while_the_disk_has_another() {
     declare(&mut all, &moved).unwrap();
     assert!(!stored(&all));
     let meta = all.forget(id).unwrap().meta;
-    all.restore(meta, Story::default(), Instant::now());
+    all.restore(meta, Story::default(), false, Instant::now());
     assert!(stored(&all), "it was read from there");
 }

@@ -9,8 +9,8 @@ use zerovisor_core::record::{Head, Kind, Record};
 use zerovisor_core::wire;
 
 use super::{Break, Receipt, Receipts, Written};
-use crate::journal::SyncWork;
-use crate::node::store::{ProcessLogs, StoreError, stored};
+use crate::journal::{SyncWork, stored};
+use crate::node::store::{ProcessLogs, StoreError};
 
 pub(super) struct Process {
     pub(super) logs: ProcessLogs,

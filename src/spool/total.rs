@@ -1,0 +1,138 @@
+//! The total of a user: what all watchers of one user, whatever their endpoints, may keep on one file system.
+//!
+//! ```text
+//! STATE/zerovisor/places/DEVICE/lock            held while room is taken
+//! STATE/zerovisor/places/DEVICE/CHECKSUM -> PLACE   each place on that file system with a spool in it
+//! PLACE/ID/claim                                empty, as long as its length says: what its watcher may write before it asks again
+//! ```
+//! Room is taken before it is written, and counts from then on; so the total holds however many take some at once. Without a directory for
+//! the state of its user a watcher counts its own place only.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::statvfs;
+use zerovisor_core::units::Bytes;
+
+use super::error::SpoolError;
+use super::{CLAIM, LOCK, place, private};
+
+/// All spools of a user take at most this share of a file system.
+const FILE_SYSTEM_SHARE: u64 = 10;
+
+/// The total, as one spool sees it.
+#[derive(Debug)]
+pub(super) struct Total {
+    place: PathBuf,
+    /// What this spool may still write of what it has taken, in bytes.
+    claimed: u64,
+    /// What was taken and is not written yet, in bytes.
+    unwritten: u64,
+    claim: PathBuf,
+}
+
+impl Total {
+    /// Of a spool in this directory; it has taken nothing yet.
+    pub(super) fn new(place: &Path, dir: &Path) -> Total {
+        Total { place: place.to_path_buf(), claimed: 0, unwritten: 0, claim: dir.join(CLAIM) }
+    }
+
+    /// Takes room for a record of so many bytes, and while at it for some `ahead`.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`]; the disk fails.
+    pub(super) fn take(&mut self, bytes: u64, ahead: u64) -> Result<(), SpoolError> {
+        if bytes > self.claimed {
+            self.claim(ahead.max(bytes))?;
+        }
+        (self.claimed, self.unwritten) = (self.claimed - bytes, self.unwritten + bytes);
+        Ok(())
+    }
+
+    /// What was taken is on the disk, or will not be.
+    pub(super) fn written(&mut self) {
+        self.unwritten = 0;
+    }
+
+    /// Something was removed: the room is given to whoever asks next.
+    pub(super) fn give_back(&mut self) {
+        self.claimed = 0;
+    }
+
+    fn claim(&mut self, bytes: u64) -> Result<(), SpoolError> {
+        let system =
+            statvfs(&self.place).map_err(|errno| SpoolError::io("ask the size of", &self.place)(errno.into()))?;
+        let limit = system.blocks().saturating_mul(system.fragment_size()) / FILE_SYSTEM_SHARE;
+        let register = Register::of(&self.place);
+        let _lock = register.as_ref().and_then(Register::lock);
+        // What is left of the old claim was not written, but for this.
+        self.write_claim(self.unwritten)?;
+        let mut places = register.map(|register| register.places(&self.place)).unwrap_or_default();
+        if !places.contains(&self.place) {
+            places.push(self.place.clone());
+        }
+        let kept = places.iter().map(|place| private::bytes_below(place)).fold(0, u64::saturating_add);
+        if kept.saturating_add(bytes) > limit {
+            self.claimed = 0;
+            let why = "a tenth of its file system, for all spools of a user,";
+            return Err(SpoolError::Full { dir: self.place.clone(), why, limit: Bytes(limit) });
+        }
+        self.write_claim(self.unwritten.saturating_add(bytes))?;
+        self.claimed = bytes;
+        Ok(())
+    }
+
+    fn write_claim(&self, bytes: u64) -> Result<(), SpoolError> {
+        let mut options = OpenOptions::new();
+        let Some(file) = private::open(&self.claim, options.write(true).create(true).truncate(false))? else {
+            return Ok(());
+        };
+        // A hole: it takes no room itself.
+        file.set_len(bytes).map_err(SpoolError::io("write", &self.claim))
+    }
+}
+
+/// Where the places of a user on one file system are known.
+struct Register {
+    dir: PathBuf,
+    device: u64,
+}
+
+impl Register {
+    /// None: there is nowhere to keep one.
+    fn of(place: &Path) -> Option<Register> {
+        let device = fs::metadata(place).ok()?.dev();
+        let dir = place::state_dir()?.join("places").join(format!("{device:x}"));
+        private::make_dir(&dir).ok()?;
+        Some(Register { dir, device })
+    }
+
+    /// Whoever holds it has it for some system calls on the file system whose room is asked for.
+    fn lock(&self) -> Option<Flock<File>> {
+        let mut options = OpenOptions::new();
+        let file = private::open(&self.dir.join(LOCK), options.write(true).create(true).truncate(false)).ok()??;
+        Flock::lock(file, FlockArg::LockExclusive).ok()
+    }
+
+    /// Every place with a spool in it, this one included. Those that are gone are forgotten.
+    fn places(&self, own: &Path) -> Vec<PathBuf> {
+        let link = self.dir.join(format!("{:08x}", crc32c::crc32c(own.as_os_str().as_bytes())));
+        // There is one already, as a rule; one that cannot be made is tried again with the next claim.
+        let _ = symlink(own, &link);
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| self.place_at(&entry.path())).collect()
+    }
+
+    fn place_at(&self, link: &Path) -> Option<PathBuf> {
+        let place = fs::read_link(link).ok()?;
+        if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir() && meta.dev() == self.device) {
+            return Some(place);
+        }
+        // Whoever makes it again says so again.
+        let _ = fs::remove_file(link);
+        None
+    }
+}
