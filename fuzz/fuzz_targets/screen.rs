@@ -15,6 +15,8 @@ const RESIZE: u8 = 0xff;
 /// Leaves a terminal in an odd state, but sets no title and no palette: those are not a picture's to clear.
 const MESS: &[u8] = b"\x1b[2;5r\x1b[?6h\x1b[4h\x1b(0\x1b)0\x0e\x1b[7;31mjunk\x1b[?25l\x1b[?1003h\x1b[?7l\x1b[3g\x1b[?1h\x1b=\x1b[>31u\
     \x1b[?1049h\x1b[>31u\x1b[20h\x1b[5 q\x1b[?5h\x1b7junk\x1b]8;;http://x\x07junk\x1b[?2026h\x1b[>4;2m\x1b]52;c;never ended";
+/// What shows state that a picture might leave out, as both pictures would: tab stops, region, saved cursor, charsets, autowrap.
+const PROBE: &[u8] = b"\t1\t2\r\n\tq\x1b8p\x0eq\x0fq\t3\t4\x1b[99Cww\x1bMm\n\n";
 
 struct Fed {
     screen: Screen,
@@ -71,6 +73,8 @@ fn held_to_its_promises(size: (u16, u16), piece: usize, stream: &[u8]) {
     assert_eq!(pieced.state(), state, "in pieces of {piece}");
     assert_eq!(pieced.answers, whole.answers);
     let (cols, rows) = whole.screen.size();
+    pieced.feed(PROBE);
+    let probed = pieced.state();
     for before in [&b""[..], MESS] {
         let mut copy = Fed::new((cols, rows));
         copy.feed(before);
@@ -78,6 +82,8 @@ fn held_to_its_promises(size: (u16, u16), piece: usize, stream: &[u8]) {
         copy.feed(&whole.screen.picture());
         assert!(copy.answers.is_empty(), "a picture asks nothing");
         assert_eq!(copy.state(), state);
+        copy.feed(PROBE);
+        assert_eq!(copy.state(), probed, "what follows a picture");
     }
     let frame = whole.screen.frame_for(rows, cols);
     Fed::new((rows, cols)).feed(&frame);
