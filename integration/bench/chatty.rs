@@ -87,14 +87,25 @@ struct Run {
     node: Duration,
 }
 
-/// From the opening of the gate until every one of them has ended. What they did before it is not counted.
-fn run(gate: &mut Gate, mut family: Vec<Child>, began_cpu: Duration, rig: Option<&Rig>) -> Run {
-    let many = family.len();
+impl Run {
+    /// Less what the same takes with nothing to write: a hundred processes that end take longer than some MiB each.
+    fn beyond(&self, nothing: &Run) -> Run {
+        Run {
+            wall: self.wall.saturating_sub(nothing.wall),
+            takers: self.takers.saturating_sub(nothing.takers),
+            node: self.node.saturating_sub(nothing.node),
+        }
+    }
+}
+
+/// From the opening of the gate until all of the family, which is what takes the bytes and whatever else is ours to wait for, have ended.
+/// What they did before it is not counted.
+fn run(gate: &mut Gate, mut family: Vec<Child>, many: usize, began_cpu: Duration, rig: Option<&Rig>) -> Run {
     let (pids, _) = gate.hear(many);
     let takers: Vec<u32> = match rig {
         // Writer, watcher, guard.
         Some(_) => pids.iter().flat_map(|pid| [parent(*pid), parent(parent(*pid))]).collect(),
-        None => family.iter().map(Child::id).collect(),
+        None => family.iter().map(Child::id).filter(|pid| !pids.contains(pid)).collect(),
     };
     let before: Duration = takers.iter().map(|pid| cpu_of(*pid)).sum();
     let node_cpu = || rig.map_or(Duration::ZERO, Rig::node_cpu);
@@ -117,20 +128,16 @@ fn parent(pid: u32) -> u32 {
 
 fn cats(mode: &str, many: usize, each: usize) -> Run {
     let (mut gate, began) = (Gate::new(), children_cpu());
-    let mut writers = Vec::new();
-    let mut cat = |number: usize| {
+    let pair = |number: usize| {
         let command = gate.command(mode, each);
         let mut writer = Command::new(&command[0]);
         let mut writer = writer.args(&command[1..]).stdout(Stdio::piped()).spawn().expect("a writer");
         let log = File::create(gate.dir.path().join(format!("log{number}"))).expect("a file");
         let pipe = writer.stdout.take().expect("its pipe");
-        writers.push(writer);
-        Command::new("cat").stdin(pipe).stdout(log).spawn().expect("cat")
+        [writer, Command::new("cat").stdin(pipe).stdout(log).spawn().expect("cat")]
     };
-    let family = (0..many).map(&mut cat).collect();
-    let run = run(&mut gate, family, began, None);
-    writers.iter_mut().for_each(|writer| assert!(writer.wait().expect("wait").success()));
-    run
+    let family = (0..many).flat_map(pair).collect();
+    run(&mut gate, family, many, began, None)
 }
 
 /// Seconds that so many watchers take under a zerovisor with these options.
@@ -145,19 +152,21 @@ fn watched(mode: &str, many: usize, each: usize, extra: &[&str]) -> Run {
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     // Each ends once its exit record, behind its last byte, is acknowledged.
     let family = (0..many).map(|_| rig.watch(&command).process_group(0).spawn().expect("zvwatch")).collect();
-    run(&mut gate, family, began, Some(&rig))
+    run(&mut gate, family, many, began, Some(&rig))
 }
 
 pub(crate) fn measure() {
     let bytes = knob("CHATTY_MIB", 512) << 20;
     let gib = bytes as f64 / f64::from(1 << 30);
     for (mode, what) in [("blocks", "64 KiB writes"), ("lines", "100-byte writes")] {
-        head(&format!("{} MiB in all by so many writers, in {what}, --log none", bytes >> 20));
+        head(&format!("{} MiB by so many writers, in {what}, --log none, less the same of nothing", bytes >> 20));
         for many in CROWDS {
             let (mut cat, mut ours) = (Vec::new(), Vec::new());
+            let quiet = &["--log", "none"];
+            let (cat_of_nothing, ours_of_nothing) = (cats(mode, many, 0), watched(mode, many, 0, quiet));
             for _ in 0..runs().min(3) {
-                cat.push(cats(mode, many, bytes / many));
-                ours.push(watched(mode, many, bytes / many, &["--log", "none"]));
+                cat.push(cats(mode, many, bytes / many).beyond(&cat_of_nothing));
+                ours.push(watched(mode, many, bytes / many, quiet).beyond(&ours_of_nothing));
             }
             let of = |runs: &[Run], pick: fn(&Run) -> Duration| -> Vec<f64> {
                 runs.iter().map(|run| pick(run).as_secs_f64()).collect()
@@ -172,6 +181,7 @@ pub(crate) fn measure() {
             // As of one watcher in `capture`.
             let (least, most) = if mode == "blocks" { (0.8, 1.5) } else { (0.9, 3.0) };
             held(&format!("{many} x zvwatch"), "x cat", slower, Budget::AtLeast(least));
+            row("  of nothing", "ms", vec![ours_of_nothing.wall.as_secs_f64() * 1e3]);
             row("  of its watchers", "cpu s/GiB", a_gib(of(&ours, |run| run.takers)));
             row("  of its zerovisor", "cpu s/GiB", a_gib(of(&ours, |run| run.node)));
             let both = a_gib(of(&ours, |run| run.takers + run.node));

@@ -1,6 +1,6 @@
 //! Retention: how much is kept, of each process and of all together.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
@@ -106,7 +106,8 @@ impl Sweep {
             let ids = store.ids().unwrap_or_default();
             self.closed = ids.into_iter().filter_map(|id| look(store, id)).collect();
         }
-        self.closed.retain(|closed| open.iter().all(|(id, _)| *id != closed.id));
+        let written: HashSet<Id> = open.iter().map(|(id, _)| *id).collect();
+        self.closed.retain(|closed| !written.contains(&closed.id));
         let mut gone = self.age(store, now_us);
         gone.extend(self.shrink(store, &mut open));
         gone
