@@ -90,15 +90,10 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
     })
 }
 
-/// Bytes that all files below a directory of ours take, or are to take, as far as they can be seen.
+/// Bytes of all files below a directory of ours, as far as they can be seen.
 pub(super) fn bytes_below(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| Some((entry.path(), fs::symlink_metadata(entry.path()).ok()?)));
-    let size = |(path, meta): (PathBuf, Metadata)| if meta.is_dir() { bytes_below(&path) } else { taken(&meta) };
+    let size = |(path, meta): (PathBuf, Metadata)| if meta.is_dir() { bytes_below(&path) } else { meta.len() };
     sizes.map(size).fold(0, u64::saturating_add)
-}
-
-/// A file that is all hole counts by its length, any other by its blocks, of 512 bytes as stat(2) has them.
-fn taken(meta: &Metadata) -> u64 {
-    meta.len().max(meta.blocks().saturating_mul(512))
 }

@@ -3,9 +3,10 @@
 //! ```text
 //! STATE/zerovisor/places/DEVICE/lock            held while room is taken
 //! STATE/zerovisor/places/DEVICE/CHECKSUM -> PLACE   each place on that file system with a spool in it
-//! PLACE/ID/claim                                empty, as long as its length says: what its watcher may write before it asks again
+//! PLACE/ID/claim                                a hole, as long as the spool may become before its watcher asks again
 //! ```
-//! Room is taken before it is written, and counts from then on; so the total holds however many take some at once. Without a directory for
+//! Room is taken before it is written, and counts from then on; so the total holds however many take some at once, and costs one look at each
+//! spool. Without a directory for
 //! the state of its user a watcher counts its own place only.
 
 use std::fs::{self, File, OpenOptions};
@@ -40,13 +41,13 @@ impl Total {
         Total { place: place.to_path_buf(), claimed: 0, unwritten: 0, claim: dir.join(CLAIM) }
     }
 
-    /// Takes room for a record of so many bytes, and while at it for some `ahead`.
+    /// Takes room for so many bytes, and while at it for some `ahead`, in a spool that holds so many.
     ///
     /// # Errors
     /// [`SpoolError::Full`]; the disk fails.
-    pub(super) fn take(&mut self, bytes: u64, ahead: u64) -> Result<(), SpoolError> {
+    pub(super) fn take(&mut self, bytes: u64, ahead: u64, holds: u64) -> Result<(), SpoolError> {
         if bytes > self.claimed {
-            self.claim(ahead.max(bytes))?;
+            self.claim(ahead.max(bytes), holds)?;
         }
         (self.claimed, self.unwritten) = (self.claimed - bytes, self.unwritten + bytes);
         Ok(())
@@ -57,30 +58,38 @@ impl Total {
         self.unwritten = 0;
     }
 
-    /// Something was removed: the room is given to whoever asks next.
-    pub(super) fn give_back(&mut self) {
+    /// Something was removed, and the spool holds so much: the rest is given to whoever asks next.
+    pub(super) fn give_back(&mut self, holds: u64) {
         self.claimed = 0;
+        // One that stays larger counts for more than there is.
+        let _ = self.write_claim(holds.saturating_add(self.unwritten));
     }
 
-    fn claim(&mut self, bytes: u64) -> Result<(), SpoolError> {
+    /// Its spool has this directory now.
+    pub(super) fn moved(&mut self, dir: &Path) {
+        self.claim = dir.join(CLAIM);
+    }
+
+    fn claim(&mut self, bytes: u64, holds: u64) -> Result<(), SpoolError> {
         let system =
             statvfs(&self.place).map_err(|errno| SpoolError::io("ask the size of", &self.place)(errno.into()))?;
         let limit = system.blocks().saturating_mul(system.fragment_size()) / FILE_SYSTEM_SHARE;
         let register = Register::of(&self.place);
         let _lock = register.as_ref().and_then(Register::lock);
         // What is left of the old claim was not written, but for this.
-        self.write_claim(self.unwritten)?;
+        let own = holds.saturating_add(self.unwritten);
+        self.write_claim(own)?;
         let mut places = register.map(|register| register.places(&self.place)).unwrap_or_default();
         if !places.contains(&self.place) {
             places.push(self.place.clone());
         }
-        let kept = places.iter().map(|place| private::bytes_below(place)).fold(0, u64::saturating_add);
+        let kept = places.iter().map(|place| claimed_in(place)).fold(0, u64::saturating_add);
         if kept.saturating_add(bytes) > limit {
             self.claimed = 0;
             let why = "a tenth of its file system, for all spools of a user,";
             return Err(SpoolError::Full { dir: self.place.clone(), why, limit: Bytes(limit) });
         }
-        self.write_claim(self.unwritten.saturating_add(bytes))?;
+        self.write_claim(own.saturating_add(bytes))?;
         self.claimed = bytes;
         Ok(())
     }
@@ -93,6 +102,14 @@ impl Total {
         // A hole: it takes no room itself.
         file.set_len(bytes).map_err(SpoolError::io("write", &self.claim))
     }
+}
+
+/// What the spools of a place may become together, in bytes.
+fn claimed_in(place: &Path) -> u64 {
+    let spools = fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
+    // One whose watcher never came to claim anything counts as it is.
+    let claim = |spool: &Path| fs::symlink_metadata(spool.join(CLAIM)).map(|meta| meta.len());
+    spools.map(|spool| claim(&spool).unwrap_or_else(|_| private::bytes_below(&spool))).fold(0, u64::saturating_add)
 }
 
 /// Where the places of a user on one file system are known.

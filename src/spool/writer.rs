@@ -22,8 +22,8 @@ use crate::journal::{Dropped, JournalError, LogConfig, LogReader, SegmentLog, st
 const SEGMENT_BYTES: (u64, u64) = (256 << 10, 4 << 20);
 /// Room that is kept for a front, in bytes: on a full disk it is written before anything can be dropped.
 const RESERVE_BYTES: i64 = 256 << 10;
-/// What an empty spool takes, in bytes: a front's room and a declaration of ordinary size.
-const NEW_BYTES: u64 = (256 + 16) << 10;
+/// What a spool takes beside its records, in bytes: a front's room, a declaration, and what files take beyond their length.
+const NEW_BYTES: u64 = (256 + 96) << 10;
 /// So much of the user's total is taken at once, at first, in bytes; later as much as a quarter of what is there, up to a segment.
 const CLAIM_BYTES: u64 = 256 << 10;
 /// Another watcher may remove the empty place just when we make ours in it; so look again, but not for ever.
@@ -54,6 +54,8 @@ pub struct Spool {
     limit: Limit,
     segment_bytes: u64,
     total: Total,
+    /// What stands for what was dropped.
+    front_bytes: u64,
 }
 
 impl Spool {
@@ -78,8 +80,9 @@ impl Spool {
             // Our own, which could not be removed before.
             remove(place.dir(), &dir)?;
         }
-        let room = Total::new(place.dir(), &new).take(NEW_BYTES, NEW_BYTES);
-        let ready = room.and_then(|()| meta.write(&new)).and_then(|()| reserve(&new));
+        let mut total = Total::new(place.dir(), &new);
+        let ready = total.take(NEW_BYTES, NEW_BYTES + CLAIM_BYTES, 0);
+        let ready = ready.and_then(|()| meta.write(&new)).and_then(|()| reserve(&new));
         let ready = ready.and_then(|()| fs::rename(&new, &dir).map_err(SpoolError::io("create the directory", &dir)));
         if let Err(error) = ready {
             // Swept by the next that is made here, if this fails too.
@@ -88,8 +91,10 @@ impl Spool {
         }
         let segment_bytes = (limit.bytes / 8).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
         let log = open_log(&dir, segment_bytes)?;
-        let (place, reader, total) = (place.dir().to_path_buf(), log.reader(), Total::new(place.dir(), &dir));
-        Ok(Spool { place, dir, _lock: lock, log, reader, limit, segment_bytes, total })
+        total.moved(&dir);
+        total.written();
+        let (place, reader) = (place.dir().to_path_buf(), log.reader());
+        Ok(Spool { place, dir, _lock: lock, log, reader, limit, segment_bytes, total, front_bytes: 0 })
     }
 
     /// Its directory.
@@ -102,6 +107,11 @@ impl Spool {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.log.bytes()
+    }
+
+    /// What it counts for, in bytes.
+    fn holds(&self) -> u64 {
+        self.log.bytes().saturating_add(self.front_bytes).saturating_add(NEW_BYTES)
     }
 
     /// First and last sequence number in its log; none while that is empty.
@@ -117,6 +127,7 @@ impl Spool {
     pub fn append(&mut self, records: &[Record]) -> Result<(), SpoolError> {
         let mut room = self.limit.bytes.saturating_sub(self.log.bytes());
         let ahead = (self.log.bytes() / 4).clamp(CLAIM_BYTES, self.segment_bytes);
+        let holds = self.holds();
         let mut batch = Vec::with_capacity(records.len());
         let mut full = None;
         for record in records.iter().map(stored) {
@@ -126,7 +137,7 @@ impl Spool {
                 full = Some(SpoolError::Full { dir, why: "--spool-max", limit });
                 break;
             }
-            if let Err(error) = self.total.take(bytes, ahead) {
+            if let Err(error) = self.total.take(bytes, ahead, holds) {
                 full = Some(error);
                 break;
             }
@@ -188,7 +199,8 @@ impl Spool {
         if self.log.drop_oldest()?.is_none() {
             self.start_over()?;
         }
-        self.total.give_back();
+        self.front_bytes = bytes.len() as u64;
+        self.total.give_back(self.holds());
         // One that cannot be had now is asked for with the next drop.
         let _ = reserve(&self.dir);
         Ok(())
@@ -210,7 +222,7 @@ impl Spool {
     pub fn trim(&mut self, acknowledged: u64) -> Result<(), SpoolError> {
         while self.log.oldest().is_some_and(|oldest| oldest.last_seq <= acknowledged) {
             self.log.drop_oldest()?;
-            self.total.give_back();
+            self.total.give_back(self.holds());
         }
         Ok(())
     }

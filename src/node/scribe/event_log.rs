@@ -41,7 +41,7 @@ impl EventLog {
         text: TextLog,
     ) -> Result<(EventLog, watch::Receiver<u64>, Recovery), StoreError> {
         let (log, found) = store.open_events()?;
-        let next = log.last().map_or(1, |(seq, _)| seq + 1);
+        let next = log.last().map_or(1, |(seq, _)| seq.saturating_add(1));
         let (written, seen) = watch::channel(next - 1);
         let waiting = VecDeque::new();
         Ok((EventLog { log, node, text, next, written, waiting, failing: false, unsynced: false }, seen, found))

@@ -132,7 +132,7 @@ impl EventLog {
     fn replace(&mut self, store: &Store) -> Result<(), StoreError> {
         let (log, _) = store.open_events()?;
         std::mem::replace(&mut self.log, log).abandon();
-        self.next = self.next.max(self.log.last().map_or(1, |(seq, _)| seq + 1));
+        self.next = self.next.max(self.log.last().map_or(1, |(seq, _)| seq.saturating_add(1)));
         Ok(())
     }
 }
