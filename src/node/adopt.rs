@@ -12,7 +12,7 @@
 //! is the directory around them, then each spool in them; the kernel tells that a lock's file was closed just before it gives the lock
 //! back; and some file systems tell nothing. A look at a place that is not there is one system call.
 
-mod places;
+pub(super) mod places;
 mod play;
 
 use std::collections::HashMap;
@@ -26,7 +26,6 @@ use zerovisor_core::view::Happening;
 
 use super::scribe::now_us;
 use super::session::Node;
-use crate::net::Endpoint;
 use crate::spool::{Left, Place};
 use play::{PlayError, blocking, play};
 
@@ -42,9 +41,9 @@ pub(super) struct Adoption {
 }
 
 impl Adoption {
-    /// For a node that serves these endpoints, and looks below these directories too.
-    pub(super) fn new(node: Node, endpoints: &[Endpoint], dirs: &[PathBuf]) -> Adoption {
-        Adoption { node, places: places::of(endpoints, dirs), told: HashMap::new() }
+    /// For a node that takes in what is in these places.
+    pub(super) fn new(node: Node, places: Vec<Place>) -> Adoption {
+        Adoption { node, places, told: HashMap::new() }
     }
 
     /// Runs as long as the node. One spool at a time: links go on beside it, and what is in flight stays bounded.
@@ -56,7 +55,6 @@ impl Adoption {
             if self.look().await.is_err() {
                 return;
             }
-            self.node.hub.inherited_all();
         }
     }
 
@@ -98,9 +96,12 @@ impl Adoption {
                 error @ (PlayError::Spool(_)
                 | PlayError::Foreign { .. }
                 | PlayError::Declaration { .. }
-                | PlayError::Refused { .. }
-                | PlayError::Journal { .. }),
-            ) => self.tell(place.dir().join(id.to_string()), error.to_string()),
+                | PlayError::Refused { .. }),
+            ) => {
+                self.node.hub.not_inherited(id);
+                self.tell(place.dir().join(id.to_string()), error.to_string());
+            }
+            Err(error @ PlayError::Journal { .. }) => self.tell(place.dir().join(id.to_string()), error.to_string()),
         }
         Ok(())
     }

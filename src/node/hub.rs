@@ -25,11 +25,10 @@ use super::samples::Totals;
 use super::scribe::{Scribe, Written, now_us};
 use super::store::{Meta, Store};
 use crate::host::Host;
+use crate::spool::Place;
 
 /// How often proof is looked for that an unreachable watcher is dead.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
-/// After the start it is waited so long, at most, for what watchers have left: that may tell how their processes ended.
-const LEFT_FIRST: Duration = Duration::from_secs(10);
 
 /// What a link needs after its hello.
 #[derive(Debug)]
@@ -83,7 +82,7 @@ enum Message {
     Sampled { id: Id, generation: u64, sample: Box<Sample> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
     Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
-    InheritedAll,
+    NotInherited { id: Id },
     Mourned { id: Id, last_seq: u64 },
     Inherited { id: Id, generation: u64, whole: bool },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
@@ -151,9 +150,9 @@ impl Hub {
         self.tell(Message::Mourned { id, last_seq });
     }
 
-    /// All that was there was inherited, as far as it can be.
-    pub(super) fn inherited_all(&self) {
-        self.tell(Message::InheritedAll);
+    /// What the watcher of this process has left cannot be taken in: nobody waits for it.
+    pub(super) fn not_inherited(&self, id: Id) {
+        self.tell(Message::NotInherited { id });
     }
 
     /// The journal of a declared process was opened.
@@ -223,8 +222,10 @@ pub(super) struct HubTask {
     scribe: Scribe,
     host: Host,
     removed: Removed,
-    /// When proof of death is looked for.
-    proof_from: Instant,
+    /// Where watchers may have left something.
+    places: Vec<Place>,
+    /// Whose watchers left something there that cannot be taken in. As many as there are such.
+    not_inherited: HashSet<Id>,
     /// Whose watchers are dead, while what they sent may still be on its way to the journal.
     dying: HashSet<Id>,
 }
@@ -240,8 +241,8 @@ impl HubTask {
         }
         let (removed, ids) = Removed::load(store.root());
         registry.restore_removed(ids);
-        let proof_from = Instant::now() + LEFT_FIRST;
-        HubTask { inbox, registry, node, store, scribe, host, removed, proof_from, dying: HashSet::new() }
+        let (places, not_inherited, dying) = (Vec::new(), HashSet::new(), HashSet::new());
+        HubTask { inbox, registry, node, store, scribe, host, removed, places, not_inherited, dying }
     }
 
     /// How many processes there are, and how many of them are live.
@@ -249,8 +250,9 @@ impl HubTask {
         self.registry.counts()
     }
 
-    /// Runs until every handle is gone.
-    pub(super) async fn run(mut self) {
+    /// Runs until every handle is gone. In these places watchers may have left something.
+    pub(super) async fn run(mut self, places: Vec<Place>) {
+        self.places = places;
         let mut proof = tokio::time::interval(PROOF_EVERY);
         loop {
             // Both branches are cancel-safe: a message stays in its channel, a tick in its interval.
@@ -273,7 +275,7 @@ impl HubTask {
             Message::Inherit { hello, reply } => {
                 let _ = reply.send(self.inherit(&hello));
             }
-            Message::InheritedAll => self.proof_from = Instant::now(),
+            Message::NotInherited { id } => drop(self.not_inherited.insert(id)),
             Message::Mourned { id, last_seq } => self.mourned(id, last_seq),
             Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
             Message::Opened { id, story } => self.registry.opened(id, *story),

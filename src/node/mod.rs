@@ -250,17 +250,18 @@ async fn serve(parts: &Parts, acceptors: Vec<Acceptor>, spools: &[PathBuf]) -> R
     let hub = parts.hub.lock().ok().and_then(|mut hub| hub.take());
     let known = hub.as_ref().map_or((0, 0), HubTask::counts);
     let mut tasks = tokio::task::JoinSet::new();
-    if let Some(hub) = hub {
-        tokio::spawn(hub.run());
-    }
     let endpoints: Vec<Endpoint> = acceptors.iter().map(|acceptor| acceptor.endpoint().clone()).collect();
+    let places = adopt::places::of(&endpoints, spools);
+    if let Some(hub) = hub {
+        tokio::spawn(hub.run(places.clone()));
+    }
     for acceptor in acceptors {
         tracing::info!(endpoint = %acceptor.endpoint(), node = %parts.node.name, "listening");
         tasks.spawn(accept(acceptor, parts.node.clone()));
     }
     let started = Happening::NodeStarted { version: PROGRAM_VERSION.into() };
     parts.node.scribe.note(Timestamp(now_us()), None, started);
-    let adoption = Adoption::new(parts.node.clone(), &endpoints, spools);
+    let adoption = Adoption::new(parts.node.clone(), places);
     let adoption = tokio::spawn(adoption.run());
     tracing::info!(processes = known.0, unreached = known.1, "serving");
     // All are cancel-safe: a signal stays pending, a finished task in its set, a thread ended.

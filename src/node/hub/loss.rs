@@ -12,9 +12,9 @@ impl HubTask {
     /// A link ended.
     pub(super) fn unlink(&mut self, id: Id, generation: u64, farewell: bool, heard: Instant) {
         let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
-        // One that is dead is not LOST before all it sent is written: that may tell how it ended.
+        // One that is dead is not LOST before all it sent is written, and all it left: that may tell how it ended.
         match self.registry.unlink(id, generation, farewell, heard) {
-            Some(_) if alive == Some(false) => self.mourn(id),
+            Some(_) if alive == Some(false) && !self.has_left(id) => self.mourn(id),
             Some(change) => self.note(id, change),
             None => {}
         }
@@ -51,14 +51,16 @@ impl HubTask {
 
     /// Which of the unreachable watchers are dead.
     pub(super) fn look_for_proof(&mut self) {
-        if Instant::now() < self.proof_from {
-            return;
-        }
         for id in self.registry.unreachable() {
             let alive = self.registry.get(id).and_then(|entry| self.host.is_alive(&entry.meta.host, entry.meta.local));
-            if alive == Some(false) {
+            if alive == Some(false) && !self.has_left(id) {
                 self.mourn(id);
             }
         }
+    }
+
+    /// Whether the watcher of this process, which is dead, has left something that will be taken in.
+    fn has_left(&self, id: Id) -> bool {
+        !self.not_inherited.contains(&id) && self.places.iter().any(|place| place.dir().join(id.to_string()).exists())
     }
 }
