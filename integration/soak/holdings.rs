@@ -32,8 +32,8 @@ struct Margin {
 const OF_NODE: Margin = Margin { descriptors: 8, threads: 2, own_kib: 16 << 10 };
 /// Of a watcher: what its window and screen took at their most.
 const OF_WATCHER: Margin = Margin { descriptors: 2, threads: 1, own_kib: 2 << 10 };
-/// Of a client that follows: what it had in its hands at the most, and its link when the zerovisor is another.
-const OF_FOLLOWER: Margin = Margin { descriptors: 4, threads: 1, own_kib: 8 << 10 };
+/// Of a client that follows: its link, which it may have begun to make only just before, and what it had in its hands at the most.
+const OF_FOLLOWER: Margin = Margin { descriptors: 12, threads: 1, own_kib: 8 << 10 };
 
 impl Holding {
     fn of(pid: i32) -> Holding {
