@@ -136,6 +136,8 @@ fn what_is_too_old_is_forgotten_with_its_process() {
     farm.start_node(&["--retain-age", "30m"]);
     until("the old one is forgotten", SOON, || farm.rows("old").is_empty().then_some(()));
     assert_eq!(farm.ctl(&["logs", "live"]).ok().out(), "live\n", "of a live one the newest segment stays");
+    // Its watcher may still be on its way back.
+    farm.reaches("live", "RUNNING");
     farm.ctl(&["stop", "live"]).ok();
 }
 
