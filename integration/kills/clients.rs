@@ -46,6 +46,14 @@ impl Waiting {
     }
 }
 
+/// A stop has been asked for, and has been answered: then it waits. The program was told before its watcher answered, and the answer was
+/// sent before anybody could see that it is stopping.
+fn asked_to_stop(farm: &Farm) {
+    farm.file_says("told", "told");
+    farm.reaches("work", "STOPPING");
+    farm.ctl(&["ping"]).ok();
+}
+
 /// One that ends when there is a file `go`, and says when it is told to stop.
 fn reluctant(farm: &Farm) {
     farm.script("reluctant", "trap 'echo told >> told' TERM\nwhile [ ! -e go ]; do sleep 0.02; done\nexit 7\n");
@@ -82,8 +90,7 @@ fn a_wait_goes_on_with_the_next_zerovisor() {
 fn a_stop_that_waits_goes_on_with_the_next_zerovisor() {
     let farm = Farm::new();
     reluctant(&farm);
-    let told = || drop(farm.file_says("told", "told"));
-    let stop = Waiting::killed_under(&farm, &["stop", "work"], told);
+    let stop = Waiting::killed_under(&farm, &["stop", "work"], || asked_to_stop(&farm));
     farm.start_node(&[]);
     farm.reaches("work", "STOPPING");
     fs::write(farm.path("go"), "").unwrap();
@@ -96,8 +103,7 @@ fn a_stop_that_waits_goes_on_with_the_next_zerovisor() {
 fn a_stop_with_a_timeout_says_that_the_zerovisor_has_not_come_back() {
     let farm = Farm::new();
     reluctant(&farm);
-    let told = || drop(farm.file_says("told", "told"));
-    let stop = Waiting::killed_under(&farm, &["--timeout", "1s", "stop", "work"], told);
+    let stop = Waiting::killed_under(&farm, &["--timeout", "3s", "stop", "work"], || asked_to_stop(&farm));
     let (code, said) = stop.end();
     assert!(code == Some(255) && said.lines().count() == 1 && said.contains(" is lost: "), "{code:?} {said}");
 }

@@ -1,14 +1,15 @@
-//! Programs that write known streams as fast as they are taken, on pipes and terminals, in blocks and in small writes.
+//! Programs that write known streams as fast as they are taken, in bursts, on pipes and terminals, in blocks and in small writes.
 
 use std::process::Command;
 
 use crate::harness::{Farm, LONG, Program};
 
 /// Numbers from 0 on, a line each, in writes of $1 bytes; how many goes to the file $2, which no zerovisor touches. It ends when there is a
-/// file `enough`, or at some 300 MB.
+/// file `enough`, or at some 300 MB. Bursts of 3 MB, more than a pipe and most windows hold, go at full speed; without the pauses between
+/// them what a loaded machine has to compare in the end would have no measure.
 const STREAM: &str = "i=0
 {
-    while [ ! -e enough ] && [ $i -lt 36000000 ]; do seq $i $((i + 99999)); i=$((i + 100000)); done
+    while [ ! -e enough ] && [ $i -lt 36000000 ]; do seq $i $((i + 399999)); i=$((i + 400000)); sleep 0.2; done
     echo $i > $2
 } | dd ibs=64k obs=$1 status=none
 ";
