@@ -109,7 +109,7 @@ pub(crate) fn measure() {
     head(&format!("kill -9 and start of a zerovisor with {many} watchers, {mib} MiB of journal each"));
     let mut rig = Rig::start(&["--log", "none"]);
     launch(&rig, many, mib);
-    let times = runs().min(3);
+    let times = runs().min(2);
     let hellos: Vec<f64> = (0..times).map(|_| bare(many)).collect();
     row(&format!("{many} x connect and hello, one after another"), "ms", hellos.clone());
     for (what, away) in [("at once", Duration::ZERO), ("after 8 s", AWAY)] {
