@@ -120,9 +120,14 @@ fn a_follower_that_grants_nothing_costs_an_offset_and_misses_nothing() {
     counting.end(LONG).ok();
     let mut client = lazy.swap_remove(7);
     drop(lazy);
+    assert_counted(&farm, "fast", &reads_to_the_end(&mut client));
+}
+
+/// What a follower hears that comes back to reading, and grants what it reads: all there is, in order.
+fn reads_to_the_end(client: &mut Client) -> Vec<u8> {
     let (mut all, mut last) = (Vec::new(), 0);
     loop {
-        match hears(&mut client) {
+        match hears(client) {
             Heard::Records(heads, payload) => {
                 assert!(heads.iter().all(|head| std::mem::replace(&mut last, head.seq) < head.seq), "in order");
                 client.grants(payload.len() as u64);
@@ -130,10 +135,9 @@ fn a_follower_that_grants_nothing_costs_an_offset_and_misses_nothing() {
             }
             Heard::Gap(last_seq) => panic!("up to record {last_seq} something is missing"),
             Heard::Missing(what) => panic!("{what}"),
-            Heard::End => break,
+            Heard::End => return all,
         }
     }
-    assert_counted(&farm, "fast", &all);
 }
 
 #[test]
@@ -245,6 +249,44 @@ fn two_hundred_followers_of_one_process_all_see_all_of_it() {
         assert!(seen == lines, "follower {at} saw {} of {} bytes", seen.len(), lines.len());
         followers.iter_mut().for_each(|client| client.peer.ping());
     }
+}
+
+#[test]
+fn two_hundred_followers_that_read_nothing_slow_nobody_and_miss_nothing() {
+    let farm = Farm::empty();
+    farm.start_node(&["--log", "none"]);
+    let alone = pace(&farm, "alone");
+    let counting = count(&farm, "fast");
+    farm.reaches("fast", "RUNNING");
+    let before = resident_kib(farm.node_pid());
+    let mut lazy: Vec<Client> = (0..200).map(|_| Client::of(&farm)).collect();
+    lazy.iter_mut().for_each(|client| follow(client, "fast"));
+    let mut longest = Duration::ZERO;
+    let mut others_go_on = |until_bytes| {
+        until("its journal goes on", LONG, || {
+            lazy.iter_mut().for_each(|client| client.peer.ping());
+            let begun = Instant::now();
+            let mut other = Client::of(&farm);
+            other.asks(Ask::Ping);
+            assert!(matches!(other.hears().answer, Answer::Here { .. }));
+            longest = longest.max(begun.elapsed());
+            (journal_bytes(&farm, "fast") > until_bytes).then_some(())
+        });
+    };
+    others_go_on(MUCH);
+    let (begun, then) = (Instant::now(), journal_bytes(&farm, "fast"));
+    others_go_on(then + MUCH);
+    let beside = begun.elapsed();
+    let grown = resident_kib(farm.node_pid()).saturating_sub(before);
+    enough(&farm);
+    counting.end(LONG).ok();
+    assert!(beside < alone * 4 + Duration::from_secs(5), "{beside:?} beside 200 followers, {alone:?} alone");
+    assert!(longest < Duration::from_secs(1), "another's ping took {longest:?}");
+    let bound = AT_WORK_KIB + lazy.len() as u64 * (STREAM_WINDOW_BYTES >> 10);
+    assert!(grown < bound, "it grew by {grown} KiB for {} that read nothing", lazy.len());
+    let mut client = lazy.swap_remove(77);
+    drop(lazy);
+    assert_counted(&farm, "fast", &reads_to_the_end(&mut client));
 }
 
 #[test]

@@ -110,6 +110,16 @@ impl Peer {
         Ok(peer)
     }
 
+    /// Connects and shakes hands as a DEALER that gives itself an identity.
+    pub(crate) fn greeted_as(door: &Door, identity: &[u8]) -> Peer {
+        let mut peer = Peer::connected(door).unwrap();
+        let length = u32::try_from(identity.len()).unwrap().to_be_bytes();
+        let body = [&READY[2..], b"\x08Identity", &length, identity].concat();
+        let ready = [&[4, u8::try_from(body.len()).unwrap()], &body[..]].concat();
+        peer.shakes_hands(&ready).unwrap();
+        peer
+    }
+
     /// Shakes hands as a ROUTER with whoever has connected to us.
     pub(crate) fn greets_back(&mut self) -> io::Result<()> {
         self.shakes_hands(ROUTER_READY)

@@ -125,7 +125,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn of(farm: &Farm) -> Client {
-        let mut peer = Peer::greeted(&Door::Ipc(farm.path("zerovisor.sock")));
+        Client::at(&Door::Ipc(farm.path("zerovisor.sock")))
+    }
+
+    /// One that came in there.
+    pub(crate) fn at(door: &Door) -> Client {
+        let mut peer = Peer::greeted(door);
         peer.say(&hello(Role::Client), None);
         assert!(matches!(peer.hear(), Some((ToPeer::Welcome(_), _))));
         Client { peer, request: 0 }

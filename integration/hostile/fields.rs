@@ -247,14 +247,59 @@ fn welcomed(door: &Door, as_watcher: Option<u16>) -> Peer {
     peer
 }
 
-/// Whether a peer still has its link: it is answered. Or has lost it: it is closed.
-fn is_answered_or_cut_off(peer: &mut Peer) {
+/// Whether a peer still has its link and is answered; else it is closed.
+pub(super) fn is_answered(peer: &mut Peer) -> bool {
     peer.say(&ToNode::Ping { nonce: 77 }, None);
-    while let Some((said, _)) = peer.hear() {
-        if matches!(said, ToPeer::Pong { nonce: 77 }) {
-            return;
-        }
+    hears_pong(peer, 77)
+}
+
+/// What a watcher of ours would never say, by name, as its hello or behind its welcome.
+fn false_words() -> Vec<(&'static str, ToNode, Option<Vec<u8>>)> {
+    let declared = |change: &dyn Fn(&mut WatcherHello)| {
+        let mut of = watcher_hello(id(500), 1, "false-hello");
+        change(&mut of);
+        hello(Role::Watcher(Box::new(of)))
+    };
+    let sampled = |change: &dyn Fn(&mut Sample)| {
+        let mut of = Sample { run: 1, ..Sample::default() };
+        change(&mut of);
+        ToNode::Sampled(Box::new(of))
+    };
+    let record = |seq, kind, offset| ToNode::Record(Head { seq, at: Timestamp(1), run: 1, kind, offset });
+    let long = "x".repeat(60_000);
+    let pressed = |cpu| Pressure { cpu: Some(cpu), memory: None, io: None };
+    vec![
+        ("a state that a zerovisor gives", declared(&|of| of.state = State::Lost), None),
+        ("a record of number 0", declared(&|of| (of.first_seq, of.next_seq) = (0, 1)), None),
+        ("numbers out of order", declared(&|of| (of.first_seq, of.next_seq) = (2, 1)), None),
+        ("a command longer than is shown", declared(&|of| of.spec.command = vec![long.clone()]), None),
+        ("CPU that is no number", sampled(&|of| of.cpu_percent = Some(f64::NAN)), None),
+        ("CPU without end", sampled(&|of| of.cpu_percent = Some(f64::INFINITY)), None),
+        ("CPU given back", sampled(&|of| of.cpu_percent = Some(-1.0)), None),
+        ("pressure that is no number", sampled(&|of| of.pressure = pressed(f32::NAN)), None),
+        ("more pressure than time", sampled(&|of| of.pressure = pressed(101.0)), None),
+        ("a state that acts on terminals", sampled(&|of| of.main_state = Some('\u{1b}')), None),
+        ("a sample of no run", sampled(&|of| of.run = 0), None),
+        ("a record behind a hole", record(2, Kind::Stdout, 0), Some(b"two".to_vec())),
+        ("the last record there can be", record(u64::MAX, Kind::Stdout, 0), Some(b"last".to_vec())),
+        ("output beyond all numbers", record(1, Kind::Stdout, u64::MAX - 3), Some(b"four".to_vec())),
+        ("too much at once", record(1, Kind::Stdout, 0), Some(vec![b'x'; OUTPUT_MAX_BYTES + 1])),
+        ("a fact that is none", record(1, Kind::Fact, 0), Some(b"\xff\xff".to_vec())),
+    ]
+}
+
+#[test]
+fn what_no_watcher_of_ours_says_ends_its_link() {
+    let farm = Farm::new();
+    let door = door(&farm);
+    for (number, (what, word, payload)) in (600..).zip(false_words()) {
+        let begins = matches!(word, ToNode::Hello(_));
+        let mut peer = if begins { Peer::greeted(&door) } else { welcomed(&door, Some(number)) };
+        peer.say(&word, payload.as_deref());
+        // A record is judged when it is journaled, perhaps behind the first ping.
+        until(&format!("{what} ends the link"), SOON, || (!is_answered(&mut peer)).then_some(()));
     }
+    Bystander::of(&farm).is_served(&farm);
 }
 
 /// Asserts that everything that can be looked at is, and that nothing of it acts on a terminal.
@@ -302,24 +347,24 @@ fn odd_fields_cost_their_sender_at_most(farm: &Farm, door: &Door) {
     for message in hellos() {
         let mut peer = Peer::greeted(door);
         peer.say(&message, None);
-        is_answered_or_cut_off(&mut peer);
+        is_answered(&mut peer);
     }
     bystander.is_served(farm);
     for (number, (message, payload)) in (1000..).zip(of_watchers()) {
         let mut peer = welcomed(door, Some(number));
         peer.say(&message, payload.as_deref());
-        is_answered_or_cut_off(&mut peer);
+        is_answered(&mut peer);
         // And what may follow the last of all numbers.
         let next = Head { seq: u64::MAX, at: Timestamp(0), run: 1, kind: Kind::Stdout, offset: 0 };
         peer.say(&ToNode::Record(next), Some(b"next"));
-        is_answered_or_cut_off(&mut peer);
+        is_answered(&mut peer);
     }
     bystander.is_served(farm);
     for (message, payload) in of_clients() {
         let mut peer = welcomed(door, None);
         peer.say(&message, payload.as_deref());
-        is_answered_or_cut_off(&mut peer);
-        bystander.is_served_quickly(farm);
+        is_answered(&mut peer);
+        bystander.is_answered(farm);
     }
     bystander.is_served(farm);
     time_goes_on(farm);

@@ -1,21 +1,28 @@
 //! Floods of what is valid in itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use zerovisor_core::address::Selection;
 use zerovisor_core::id::Id;
 use zerovisor_core::size::Size;
-use zerovisor_core::wire::{Answer, Ask, Deed, Failure, Role, ToNode, ToPeer, Until};
+use zerovisor_core::wire::{Answer, Ask, Deed, Failure, Request, Role, ToNode, ToPeer, Until};
 
 use super::bystander::Bystander;
-use super::{door, drops, head};
-use crate::harness::{Client, Farm, LONG, Peer, SOON, hello, resident_kib, until, watcher_hello};
+use super::{door, drops, head, tcp_farm};
+use crate::harness::{Client, Door, Farm, LONG, Peer, SOON, hello, resident_kib, until, watcher_hello};
 
 #[test]
 fn requests_beyond_the_most_are_refused_and_the_link_goes_on() {
-    let farm = Farm::new();
+    let (farm, tcp) = tcp_farm();
     let mut bystander = Bystander::of(&farm);
-    let mut client = Client::of(&farm);
+    for door in [door(&farm), tcp] {
+        requests_beyond_the_most_are_refused(Client::at(&door));
+        bystander.is_served(&farm);
+    }
+}
+
+fn requests_beyond_the_most_are_refused(mut client: Client) {
     let all = || Selection { addresses: vec!["bystander".parse().unwrap()], labels: Vec::new() };
     for _ in 0..1000 {
         client.asks(Ask::Wait { select: all(), until: Until::Ended });
@@ -47,7 +54,51 @@ fn requests_beyond_the_most_are_refused_and_the_link_goes_on() {
         client.asks(Ask::Ping);
         matches!(client.hears().answer, Answer::Here { .. }).then_some(())
     });
-    bystander.is_served(&farm);
+}
+
+/// Asks and pings as fast as it can and reads nothing, again and again, until it is told that it is enough.
+fn floods(door: &Door, enough: &AtomicBool) {
+    let request = ToNode::Request(Request { request: 1, deadline_ms: 0, ask: Ask::Ping });
+    let (ping, ballast) = (ToNode::Ping { nonce: 1 }, [0; 1024]);
+    while !enough.load(Ordering::Relaxed) {
+        let Ok(mut peer) = Peer::try_greeted(door) else { continue };
+        peer.say(&hello(Role::Client), None);
+        while !enough.load(Ordering::Relaxed)
+            && peer.try_say(&request, None).and(peer.try_say(&ping, Some(&ballast))).is_ok()
+        {}
+    }
+}
+
+#[test]
+fn floods_of_requests_delay_nobody() {
+    let (farm, tcp) = tcp_farm();
+    let mut bystander = Bystander::of(&farm);
+    let kib = resident_kib(farm.node_pid());
+    let enough = AtomicBool::new(false);
+    let doors = [door(&farm), tcp];
+    std::thread::scope(|scope| {
+        // Told so also when the story fails, or its threads would keep it from ending.
+        let _ends = Enough(&enough);
+        for door in doors.iter().chain(&doors) {
+            scope.spawn(|| floods(door, &enough));
+        }
+        for _ in 0..10 {
+            bystander.is_served(&farm);
+            let grown = resident_kib(farm.node_pid()).saturating_sub(kib);
+            assert!(grown < FLOODED_KIB_MAX, "it grew by {grown} KiB");
+        }
+    });
+}
+
+/// What four links may cost, in KiB: 16 MiB each of what they do not read, and what an allocator keeps of the peak.
+const FLOODED_KIB_MAX: u64 = 128 << 10;
+
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
