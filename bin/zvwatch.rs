@@ -14,6 +14,14 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return error.tell().into(),
     };
+    // In the background it would have nobody to say that to once it matters.
+    if settings.spec.detached
+        && let Some(why) = settings.offline.unable()
+    {
+        say(format_args!(
+            "without a zerovisor its output would be kept in memory only ({why}); --spool DIR keeps it elsewhere"
+        ));
+    }
     // Before any thread, file or runtime exists: from here on this is up to three processes.
     match guard::start(settings.family()) {
         Ok(Role::Guard(guard)) => {

@@ -214,6 +214,19 @@ fn a_spool_that_cannot_be_made_is_told_once_and_memory_has_to_do() {
 }
 
 #[test]
+fn whoever_starts_one_in_the_background_is_told_at_once_that_nothing_could_be_kept_on_disk() {
+    let farm = Farm::new();
+    let said = |options: &[&str]| farm.watched(&[options, &["-d", "sleep", "1d"]].concat()).ok().err();
+    assert_eq!(said(&["--name", "beside"]), "");
+    let in_the_way = farm.path("file").display().to_string();
+    fs::write(&in_the_way, "").unwrap();
+    let warned = said(&["--name", "nowhere", "--spool", &in_the_way]);
+    assert!(warned.contains("kept in memory only") && warned.contains("file is not safe to use"), "{warned}");
+    assert_eq!(said(&["--name", "asked", "--spool", "none"]), "");
+    farm.ctl(&["rm", "-f", "beside", "nowhere", "asked"]).ok();
+}
+
+#[test]
 fn memory_only_is_what_none_asks_for() {
     let farm = Farm::empty();
     let story = Story::begin(farm, 2_600_000, &["--spool", "none", "--offline-wait", "500ms"]);

@@ -6,7 +6,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+
 use super::error::SpoolError;
+use super::private;
 use crate::net::Endpoint;
 
 /// Of what a user wrote, so much goes into a directory's name, in bytes: the file system allows 255.
@@ -69,6 +73,22 @@ impl Place {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Whether a spool could be made here, as far as that can be told without making anything.
+    ///
+    /// # Errors
+    /// The place, or the nearest directory above it that there is, cannot be written, or is not ours alone.
+    pub fn check(&self) -> Result<(), SpoolError> {
+        let there = |path: &&Path| path.symlink_metadata().is_ok();
+        let Some(near) = self.dir.ancestors().find(there) else { return Ok(()) };
+        if near == self.dir {
+            private::check_dir(near)?;
+        } else if !near.is_dir() {
+            return Err(SpoolError::NotOurs { path: near.to_path_buf(), why: "it is no directory" });
+        }
+        faccessat(AT_FDCWD, near, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
+            .map_err(|errno| SpoolError::io("write in", near)(errno.into()))
     }
 }
 

@@ -29,6 +29,18 @@ pub struct Offline {
     pub wait: Duration,
 }
 
+impl Offline {
+    /// Why nothing could be kept on disk that was to be, as far as that can be told before.
+    #[must_use]
+    pub fn unable(&self) -> Option<String> {
+        match &self.keep {
+            Keep::At(place) => place.check().err().map(|error| error.to_string()),
+            Keep::InMemory => None,
+            Keep::Nowhere(why) => Some(why.clone()),
+        }
+    }
+}
+
 /// Where output is kept while no zerovisor takes it.
 #[derive(Clone, Debug)]
 pub enum Keep {
