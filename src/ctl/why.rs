@@ -249,6 +249,11 @@ fn lost(detail: &Detail) -> String {
 fn unreachable(detail: &Detail) -> String {
     let silent = detail.row.silent.map_or_else(|| "some time".into(), |span| Span(span).to_string());
     let (watcher, known) = (detail.watcher_pid, last_known(detail));
+    if let Some(trouble) = &detail.journal_trouble {
+        return format!(
+            "has not been linked for {silent}: its journal is in trouble ({trouble}). Its watcher (pid {watcher}) may well live, and keeps what it writes until the journal takes it.{known}"
+        );
+    }
     format!(
         "has not been heard of for {silent}: its watcher (pid {watcher}) does not answer, and the process may well live.{known}"
     )

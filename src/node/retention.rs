@@ -33,10 +33,10 @@ impl Retention {
         statvfs(path).map_or(1 << 30, |fs| fs.blocks().saturating_mul(fs.fragment_size()) / 10)
     }
 
-    /// The limits of one process's log: segments of a sixteenth of what is kept, so that dropping one drops little.
+    /// The limits of one process's log: segments of a sixteenth of what is kept of it, or of all, so that dropping one drops little.
     pub(super) fn log_config(self) -> LogConfig {
         LogConfig {
-            segment_bytes: (self.size / 16).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1),
+            segment_bytes: (self.size.min(self.total) / 16).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1),
             retain_bytes: Some(self.size),
             retain_age_us: self.age.map(micros),
             index_every_bytes: INDEX_EVERY_BYTES,
@@ -264,6 +264,15 @@ mod tests {
             let meta = RecordMeta { seq, at_us: seq, run: 1, kind: 1, offset: 0 };
             log.append(&[Record { meta, payload: Bytes::from(vec![b'x'; 32 << 10]) }]).unwrap();
         }
+    }
+
+    #[test]
+    fn segments_are_small_beside_the_least_limit() {
+        let segment = |size, total| Retention { size, total, age: None }.log_config().segment_bytes;
+        assert_eq!(segment(1 << 30, 100 << 30), 64 << 20);
+        assert_eq!(segment(1 << 30, 16 << 20), 1 << 20);
+        assert_eq!(segment(16 << 20, 1 << 30), 1 << 20);
+        assert_eq!(segment(1, 1), 64 << 10);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(super) enum Job {
     /// Records from this one on are wanted.
     Load { from: u64 },
     /// What would stand for the oldest segment, of which the records from `from` on count?
-    Count { from: u64 },
+    Count { from: u64, sent_to: u64 },
     /// The oldest segment goes.
     Drop { front: Vec<Record> },
     /// All of it goes.
@@ -194,8 +194,8 @@ impl Work {
             Job::Remove => (None, Done::Removed(spool.map_or(Ok(()), |spool| spool.remove()))),
             Job::Leave { meta } => (None, Done::Left(leave(spool, &place, limit, &meta))),
             Job::Load { from } => with(spool, |spool| Done::Loaded { from, records: load(spool, from) }),
-            Job::Count { from } => {
-                with(spool, |spool| Done::Counted(spool.oldest().map(|records| stand_ins(from, records))))
+            Job::Count { from, sent_to } => {
+                with(spool, |spool| Done::Counted(spool.oldest().map(|records| stand_ins(from, sent_to, records))))
             }
             Job::Drop { front } => with(spool, |spool| Done::Dropped(spool.drop_oldest(&front))),
         };

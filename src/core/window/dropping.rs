@@ -11,22 +11,23 @@ use crate::wire::{self, WireError};
 /// What stands for records that are dropped: gaps and facts, in order.
 pub type StandIns = Vec<(Head, Fact)>;
 
-/// What stands for these records, of which only those from `from` on count; a stretch that is missing among them is a gap, too.
+/// What stands for these records, of which only those from `from` on count; a stretch that is missing among them is a gap, too. Those up to
+/// `sent_to` stay apart ([`Window::sent_to`]).
 #[must_use]
-pub fn stand_ins(from: u64, records: Vec<Record>) -> StandIns {
+pub fn stand_ins(from: u64, sent_to: u64, records: Vec<Record>) -> StandIns {
     let (mut entries, mut next) = (VecDeque::new(), from);
     for mut entry in records.into_iter().filter_map(Entry::of).filter(|entry| entry.head.seq >= from) {
         entry.begin_at(next);
         let (head, first) = (entry.head, entry.first_seq());
         if first > next {
             let gap = unknown_gap(next, (head.at, head.at), GapReason::SpoolLost);
-            put_behind(&mut entries, 0, Entry::gap(Head { seq: first - 1, ..head }, gap));
+            put_behind(&mut entries, 0, sent_to, Entry::gap(Head { seq: first - 1, ..head }, gap));
         }
         let stands = match head.kind {
             Kind::Stdout | Kind::Stderr | Kind::Terminal => Entry::gap(head, gap_for(&head, entry.output())),
             Kind::Fact => entry,
         };
-        put_behind(&mut entries, 0, stands);
+        put_behind(&mut entries, 0, sent_to, stands);
         next = head.seq.saturating_add(1);
     }
     entries.into_iter().filter_map(parts).collect()
@@ -45,6 +46,7 @@ impl Window {
     /// while disconnected, and while none of it is on its way to the disk. Returns the bytes dropped.
     pub fn drop_oldest_output(&mut self, bytes: usize) -> usize {
         debug_assert_eq!(self.sent, 0, "what is in flight is not dropped");
+        let sent_to = self.sent_to;
         let entries = self.newest();
         let (mut dropped, mut kept) = (0, VecDeque::with_capacity(entries.len()));
         for entry in std::mem::take(entries) {
@@ -55,7 +57,7 @@ impl Window {
             }
             dropped += output.len();
             let gap = gap_for(&entry.head, output);
-            put_behind(&mut kept, 0, Entry::gap(entry.head, gap));
+            put_behind(&mut kept, 0, sent_to, Entry::gap(entry.head, gap));
         }
         *self.newest() = kept;
         self.recount();
@@ -75,7 +77,7 @@ impl Window {
         });
         let mut all: VecDeque<Entry> = facts.collect();
         for (head, fact) in standing {
-            put_behind(&mut all, 0, Entry::fact(*head, fact.clone()));
+            put_behind(&mut all, 0, self.sent_to, Entry::fact(*head, fact.clone()));
         }
         let record = |(head, fact)| Ok(Record { head, payload: wire::encode_fact(&fact)? });
         all.into_iter().filter_map(parts).map(record).collect()
@@ -92,7 +94,7 @@ impl Window {
             let mut entry = Entry::fact(head, fact);
             entry.begin_at(disk.next_load);
             disk.next_load = head.seq.saturating_add(1);
-            put_behind(&mut self.front, self.sent, entry);
+            put_behind(&mut self.front, self.sent, self.sent_to, entry);
         }
         self.disk = Some(disk);
         self.join();

@@ -141,10 +141,12 @@ pub(super) fn unknown_gap(first_seq: u64, (since, until): (Timestamp, Timestamp)
 }
 
 /// Adds a gap or a fact behind the others; a gap goes into the one before it, unless that is among the first `fixed`, which are no longer
-/// ours to change.
-pub(super) fn put_behind(entries: &mut VecDeque<Entry>, fixed: usize, entry: Entry) {
+/// ours to change, or a zerovisor may have the record it stands for, as it may those up to `sent_to`: then it is not missing, and what is
+/// could not be told in bytes.
+pub(super) fn put_behind(entries: &mut VecDeque<Entry>, fixed: usize, sent_to: u64, entry: Entry) {
     if entries.len() > fixed
         && let (Some(last), Some(gap)) = (entries.back_mut(), entry.as_gap())
+        && last.head.seq > sent_to
         && last.absorb(&entry.head, gap)
     {
         return;

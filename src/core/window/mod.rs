@@ -81,6 +81,8 @@ pub struct Window {
     back: VecDeque<Entry>,
     sent: usize,
     sent_cost: usize,
+    /// The last record that was ever sent.
+    sent_to: u64,
     front_cost: usize,
     /// Of everything that is not on the disk.
     held_cost: usize,
@@ -101,6 +103,7 @@ impl Default for Window {
             back: VecDeque::new(),
             sent: 0,
             sent_cost: 0,
+            sent_to: 0,
             front_cost: 0,
             held_cost: 0,
             spilled_to: 0,
@@ -124,6 +127,12 @@ impl Window {
     /// How many more bytes of output may be taken.
     pub fn room(&self) -> usize {
         HELD_MAX_BYTES.saturating_sub(self.held_cost)
+    }
+
+    /// The last record that was ever sent: some zerovisor may have those up to it, acknowledged or not. At most [`IN_FLIGHT_MAX`] of them
+    /// are still here.
+    pub fn sent_to(&self) -> u64 {
+        self.sent_to
     }
 
     /// Whether everything that was ever put in is acknowledged.
@@ -225,6 +234,7 @@ impl Window {
         }
         entry.freeze();
         let sent = (entry.head, entry.held.body());
+        self.sent_to = self.sent_to.max(entry.head.seq);
         self.sent += 1;
         self.sent_cost += cost;
         Some(sent)

@@ -78,6 +78,24 @@ fn dropped_output_stands_as_one_gap_and_facts_stay() {
 }
 
 #[test]
+fn of_dropped_output_that_arrived_after_all_the_rest_is_still_told_to_the_byte() {
+    let mut window = Window::default();
+    let big = vec![b'\n'; COALESCE_BELOW];
+    (0..4).for_each(|_| output(&mut window, &big));
+    // Three are in flight, of which the zerovisor journals one before it dies.
+    (0..3).for_each(|_| drop(window.next_to_send().unwrap()));
+    window.on_disconnect();
+    window.drop_oldest_output(usize::MAX);
+    window.on_welcome(1, 1 << 20, AT).unwrap();
+    let mut missing = 0;
+    while let Some((_, body)) = window.next_to_send() {
+        let Body::Fact(Fact::Gap(gap)) = body else { panic!("{body:?}") };
+        missing += gap.bytes.unwrap();
+    }
+    assert_eq!(missing, 3 * COALESCE_BELOW as u64);
+}
+
+#[test]
 fn many_tiny_records_are_bounded_too() {
     let mut window = Window::default();
     let mut records = 0;

@@ -123,6 +123,11 @@ fn what_failed_is_told_with_its_reason() {
     says(&said(last, State::Lost), &["pid 99", "gone without having handed over", "is not known", "started, pid 5"]);
     let silent = |d: &mut Detail| d.row.silent = Some(Duration::from_secs(12));
     says(&said(silent, State::Unreachable), &["not been heard of for 12s", "may well live"]);
+    let full = |detail: &mut Detail| {
+        silent(detail);
+        detail.journal_trouble = Some("cannot write /j: No space left on device".into());
+    };
+    says(&said(full, State::Unreachable), &["not been linked for 12s", "No space left on device", "keeps what it writes"]);
 }
 
 #[test]

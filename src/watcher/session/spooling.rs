@@ -266,7 +266,7 @@ impl Session {
         }
         if cut_off || ending {
             return if self.must_count(now, ending) {
-                Some(Job::Count { from: self.window.first_on_disk() })
+                Some(Job::Count { from: self.window.first_on_disk(), sent_to: self.window.sent_to() })
             } else {
                 self.spill_at(ending).filter(|at| now >= *at).map(|_| self.spill(now))
             };

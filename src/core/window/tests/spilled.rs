@@ -158,7 +158,7 @@ impl Farm {
         }
         self.window.on_disconnect();
         let oldest: Vec<Record> = self.disk.log.drain(..SEGMENT_RECORDS.min(self.disk.log.len())).collect();
-        let standing = stand_ins(self.window.first_on_disk(), oldest);
+        let standing = stand_ins(self.window.first_on_disk(), self.window.sent_to(), oldest);
         self.disk.front = self.window.front_with(&standing).unwrap();
         self.window.on_dropped(standing);
     }
