@@ -20,6 +20,7 @@ use bytes::Bytes;
 use zerovisor_core::fact::State;
 use zerovisor_core::name::{NodeName, ProcessName};
 use zerovisor_core::stats::Placement;
+use zerovisor_core::units::Span;
 use zerovisor_core::window::Window;
 use zerovisor_core::wire::{
     self, Deed, Hello, Refusal, Role, ToNode, ToPeer, VERSIONS, ViewerAct, WatcherHello, Welcome,
@@ -368,7 +369,11 @@ impl Uplink {
     /// then drops the link, and would be dialled ten times a second and told of as often.
     fn on_use(&mut self) {
         self.backoff.reset();
-        (self.told, self.outage_since) = (None, None);
+        if let (Some(_), Some(since)) = (self.told.take(), self.outage_since) {
+            let away = Span(Duration::from_secs(since.elapsed().as_secs().max(1)));
+            say(format_args!("linked to the zerovisor at {}, after {away}", self.endpoint));
+        }
+        self.outage_since = None;
     }
 
     /// The zerovisor takes nothing, and what it was sent is not to be waited for.
