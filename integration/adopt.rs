@@ -125,6 +125,25 @@ fn what_is_left_while_a_zerovisor_runs_is_taken_in_too() {
 }
 
 #[test]
+fn a_watcher_that_is_dead_is_not_lost_while_what_it_left_waits() {
+    let farm = Farm::new();
+    let mut kept = Kept::new(1, "known");
+    kept.begins();
+    kept.counts(1000);
+    let watcher = kept.hands_over(&farm);
+    farm.wrote("known", "999");
+    let follower = farm.following(&["logs", "-f", "--raw", "known"]);
+    kept.writes("the rest\n");
+    kept.ends(7);
+    kept.left(&farm, State::Exited);
+    watcher.peer.hangs_up();
+    let followed = follower.end(SOON).ok();
+    assert!(followed.stdout == kept.output(), "a follower waits for the rest: {}", followed.err());
+    assert_eq!(farm.reaches("known", "EXITED")["exit"]["code"], 7);
+    assert_eq!(farm.told("known", "lost").len(), 0);
+}
+
+#[test]
 fn a_watcher_that_lives_keeps_its_spool() {
     let farm = Farm::empty();
     let (mut held, mut free) = (Kept::new(1, "lives"), Kept::new(2, "left"));
