@@ -32,6 +32,7 @@ mod input;
 mod kills;
 mod left_alone;
 mod lifecycle;
+mod power;
 mod restarts;
 mod retention;
 mod samples;

@@ -18,7 +18,7 @@ pub struct Host {
 impl Host {
     /// The host this program runs on.
     pub fn here() -> Host {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let boot_id = boot_id();
         let pid_namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.st_ino());
         Host { boot_id, pid_namespace }
     }
@@ -48,6 +48,11 @@ impl Host {
             Err(Unknown) => (kill(Pid::from_raw(proof.pid), None) == Err(Errno::ESRCH)).then_some(false),
         }
     }
+}
+
+/// The kernel's name for this boot of the machine; empty where /proc does not tell.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Whether a process of this pid namespace may still live: that of this number which began then. Yes where /proc does not tell.

@@ -1,4 +1,5 @@
-//! Disks of a farm: small ones that fill up, promise more than they have, become read-only or go away.
+//! Disks of a farm: small ones that fill up, promise more than they have, become read-only or go away, and what is left of one when the
+//! power is cut.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,10 +33,32 @@ impl Disk {
         std::fs::File::create(&image).unwrap().set_len(256 << 20).unwrap();
         // Without a journal of its own, whose failure would end all writing for good.
         run("mkfs.ext4", &["-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard"], &image)?;
-        let device = run("losetup", &["-f", "--show"], &image)?;
+        Disk::on(farm, name, below, &image, "defaults")
+    }
+
+    /// An ext4 of 64 MiB that writes nothing by itself for ten minutes, with room for copies below. None where there are no loop devices.
+    pub(crate) fn lazy(farm: &Farm, name: &str) -> Option<Disk> {
+        let below = Disk::small(farm, &format!("{name}.below"), 1 << 20)?;
+        let image = below.at.join("image");
+        std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=1,nodiscard"], &image)?;
+        Disk::on(farm, name, below, &image, "commit=600")
+    }
+
+    /// What a disk has when the power is cut now: all that was synced, and what else the kernel happens to have written.
+    pub(crate) fn cut(&self, farm: &Farm, name: &str) -> Disk {
+        let (whole, _) = self.below.as_ref().expect("a disk that stands on another");
+        let below = Disk::small(farm, &format!("{name}.below"), 1 << 20).unwrap();
+        let image = below.at.join("image");
+        std::fs::copy(whole.join("image"), &image).unwrap();
+        Disk::on(farm, name, below, &image, "commit=600").unwrap()
+    }
+
+    fn on(farm: &Farm, name: &str, below: Disk, image: &Path, options: &str) -> Option<Disk> {
+        let device = run("losetup", &["-f", "--show"], image)?;
         let at = farm.path(name);
         std::fs::create_dir_all(&at).unwrap();
-        let mounted = run("mount", &[&device], &at);
+        let mounted = run("mount", &["-o", options, &device], &at);
         let disk = Disk { at, below: Some((below.at.clone(), device)) };
         std::mem::forget(below);
         mounted.map(|_| disk)

@@ -109,6 +109,7 @@ impl SegmentLog {
             torn: false,
             index: a.index,
         });
+        let is_empty = found.segments.is_empty();
         let on_disk = found.segments.iter().rev().nth(2).map(Mark::end_of);
         let log = Self {
             // What a dead process left may be in the page cache only, also just before a roll.
@@ -118,8 +119,9 @@ impl SegmentLog {
             segment_bytes: cfg.segment_bytes,
             retain_bytes: cfg.retain_bytes,
             retain_age_us: cfg.retain_age_us,
-            dir_unsynced: created,
-            parent_unsynced: created,
+            // So may the entries of their files, and of the directory itself: a file that is on the disk without them is lost.
+            dir_unsynced: created || !is_empty,
+            parent_unsynced: created || !is_empty,
         };
         Ok((log, found.recovery))
     }

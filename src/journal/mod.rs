@@ -55,4 +55,4 @@ pub use reader::LogReader;
 pub use recover::{Recovery, Torn, refuse_newer};
 pub use segment::{MAX_PAYLOAD_BYTES, Record, RecordMeta};
 pub use stream::{loaded, stored};
-pub use sync::SyncWork;
+pub use sync::{SyncWork, sync_dir};

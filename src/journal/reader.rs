@@ -72,6 +72,20 @@ impl LogReader {
         self.open = None;
     }
 
+    /// As [`seek_seq`](Self::seek_seq), but to none before the newest segments that hold `bytes` together, the newest one always.
+    pub fn seek_seq_within(&mut self, seq: u64, bytes: u64) {
+        let mut left = bytes;
+        let mut first = 0;
+        for segment in self.shared.segments().iter().rev() {
+            first = segment.first_seq;
+            left = left.saturating_sub(segment.end);
+            if left == 0 {
+                break;
+            }
+        }
+        self.seek_seq(seq.max(first));
+    }
+
     /// To the first record of this time or later, µs since 1970. Of those that are kept: what has
     /// expired before it is not missed.
     pub fn seek_time(&mut self, at_us: u64) {

@@ -109,8 +109,11 @@ impl SyncWork {
     }
 }
 
-/// One that was removed meanwhile has nothing left to lose.
-fn sync_dir(dir: &Path) -> Result<(), JournalError> {
+/// Brings the entries of a directory to the disk. One that was removed meanwhile has nothing left to lose.
+///
+/// # Errors
+/// The disk does not take them.
+pub fn sync_dir(dir: &Path) -> Result<(), JournalError> {
     match File::open(dir).and_then(|d| d.sync_all()) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done.map_err(|e| JournalError::io("sync", dir, e)),

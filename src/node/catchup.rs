@@ -7,10 +7,11 @@ use std::path::Path;
 use zerovisor_core::fact::Fact;
 use zerovisor_core::id::Id;
 use zerovisor_core::name::ProcessName;
+use zerovisor_core::record::Record;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Happening, Story};
 
-use super::store::{Meta, Store, StoreError, is_passable, loaded_event, read_story};
+use super::store::{Meta, Store, StoreError, facts_behind, is_passable, loaded_event, read_story, tell};
 use crate::journal::{LogReader, Recovery, SegmentLog, loaded};
 
 /// Bytes one read takes at most.
@@ -56,14 +57,21 @@ pub(crate) struct Caught {
     pub(crate) untold: Vec<Untold>,
     /// What is to be said.
     pub(crate) findings: Vec<Finding>,
+    /// Facts that a power cut took could not be put back.
+    pub(crate) lacks_facts: bool,
 }
 
 /// Looks through the data directory, and opens each log once: of thousands this is what a start takes. What is wrong with one process keeps
-/// no other from being served.
+/// no other from being served. `booted`: perhaps behind a power cut, so that facts may be behind the output.
 ///
 /// # Errors
 /// The directory itself, or the events, cannot be read.
-pub(crate) fn catch_up(store: &Store, events: &SegmentLog, found: &Recovery) -> Result<Caught, StoreError> {
+pub(crate) fn catch_up(
+    store: &Store,
+    events: &SegmentLog,
+    found: &Recovery,
+    booted: bool,
+) -> Result<Caught, StoreError> {
     let mut caught = Caught::default();
     caught.find(None, "its events: ", found);
     let mut open = HashMap::new();
@@ -74,7 +82,7 @@ pub(crate) fn catch_up(store: &Store, events: &SegmentLog, found: &Recovery) -> 
             let what = format!("{error}; it is served under the name {}", meta.name);
             caught.findings.push(Finding { about: Some(about.clone()), what });
         }
-        let (candidate, story, last_seq) = match caught.look(store, &about) {
+        let (candidate, story, last_seq) = match caught.look(store, &about, booted) {
             Ok(looked) => looked,
             Err(error) => {
                 caught.findings.push(Finding { about: Some(about), what: error.to_string() });
@@ -101,6 +109,7 @@ impl Caught {
         &mut self,
         store: &Store,
         about: &(Id, ProcessName),
+        booted: bool,
     ) -> Result<(Option<Candidate>, Story, u64), StoreError> {
         let mut read = |dir: &Path, what: &str| -> Result<Option<LogReader>, StoreError> {
             if !dir.is_dir() {
@@ -115,8 +124,13 @@ impl Caught {
         let mut log = read(&store.log_dir(about.0), "its output: ")?;
         let mut facts = read(&store.facts_dir(about.0), "its facts: ")?;
         let end = log.as_ref().and_then(LogReader::last).map_or(0, |(seq, _)| seq);
+        let lacking = match (&mut log, &mut facts) {
+            (Some(log), Some(facts)) if booted => self.put_back(store, about, log, facts)?,
+            (Some(_) | None, Some(_) | None) => Vec::new(),
+        };
         // What cannot be read is said by whoever reads past it; the rest is served.
-        let story = read_story(log.as_mut(), facts.as_mut()).unwrap_or_default();
+        let mut story = read_story(log.as_mut(), facts.as_mut()).unwrap_or_default();
+        tell(&mut story, &lacking);
         let Some(facts) = facts else { return Ok((None, story, end)) };
         let Some((last, at_us)) = facts.last() else {
             if end > 0 {
@@ -127,6 +141,34 @@ impl Caught {
         };
         let about = about.clone();
         Ok((Some(Candidate { about, facts, end, last: last.min(end), at_us, told: 0 }), story, end))
+    }
+
+    /// Puts the facts back that a power cut took and the output has. Returns those that could not be.
+    fn put_back(
+        &mut self,
+        store: &Store,
+        about: &(Id, ProcessName),
+        log: &mut LogReader,
+        facts: &mut LogReader,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut behind = facts_behind(log, facts)?;
+        if behind.is_empty() {
+            return Ok(behind);
+        }
+        let count = behind.len();
+        let what = match store.put_back(about.0, &behind) {
+            Ok(()) => {
+                *facts = LogReader::open(&store.facts_dir(about.0))?.0;
+                behind.clear();
+                format!("its facts lacked the last {count}: they were read from its output")
+            }
+            Err(error) => {
+                self.lacks_facts = true;
+                format!("its facts lack the last {count}, which its output has: {error}")
+            }
+        };
+        self.findings.push(Finding { about: Some(about.clone()), what });
+        Ok(behind)
     }
 
     fn find(&mut self, about: Option<&(Id, ProcessName)>, of: &str, found: &Recovery) {

@@ -86,6 +86,7 @@ enum Message {
     Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
     LookBegins,
     LookEnded { waiting: HashSet<Id> },
+    Undeclared { id: Id },
     Mourned { id: Id, last_seq: u64 },
     Inherited { id: Id, generation: u64, whole: bool },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
@@ -93,7 +94,6 @@ enum Message {
     Totals { reply: oneshot::Sender<Totals> },
     Known { id: Id, reply: oneshot::Sender<Option<Box<Known>>> },
     Remove { id: Id, force: bool, reply: oneshot::Sender<Outcome> },
-    Unstored,
 }
 
 /// The handle of the hub.
@@ -173,6 +173,11 @@ impl Hub {
         self.tell(Message::LookEnded { waiting });
     }
 
+    /// What was declared of a process cannot be written: there will be no link behind it.
+    pub(super) fn undeclared(&self, id: Id) {
+        self.tell(Message::Undeclared { id });
+    }
+
     /// The journal of a declared process was opened.
     pub(super) fn opened(&self, id: Id, story: Story) {
         self.tell(Message::Opened { id, story: Box::new(story) });
@@ -213,11 +218,6 @@ impl Hub {
         self.ask(|reply| Message::Known { id, reply }).await.flatten()
     }
 
-    /// The data directory is a new one: what was declared is not in it.
-    pub(super) fn unstored(&self) {
-        self.tell(Message::Unstored);
-    }
-
     /// Retention has come to the last of a process that is not written: forgets it, unless it is live.
     pub(super) fn expired(&self, id: Id) {
         // Nobody waits for the answer.
@@ -236,7 +236,6 @@ pub(super) struct HubTask {
     inbox: HubInbox,
     registry: Registry,
     node: NodeName,
-    store: Store,
     scribe: Scribe,
     host: Host,
     removed: Removed,
@@ -245,7 +244,7 @@ pub(super) struct HubTask {
 
 impl HubTask {
     /// With the processes found on disk.
-    pub(super) fn new(inbox: HubInbox, node: NodeName, store: Store, scribe: Scribe, known: Vec<Past>) -> HubTask {
+    pub(super) fn new(inbox: HubInbox, node: NodeName, store: &Store, scribe: Scribe, known: Vec<Past>) -> HubTask {
         let host = Host::here();
         let mut registry = Registry::new(node.clone());
         for Past { meta, story, .. } in known {
@@ -254,7 +253,7 @@ impl HubTask {
         }
         let (removed, ids) = Removed::load(store.root());
         registry.restore_removed(ids);
-        HubTask { inbox, registry, node, store, scribe, host, removed, deaths: Deaths::default() }
+        HubTask { inbox, registry, node, scribe, host, removed, deaths: Deaths::default() }
     }
 
     /// How many processes there are, and how many of them are live.
@@ -290,6 +289,7 @@ impl HubTask {
             Message::LookEnded { waiting } => self.look_ended(&waiting),
             Message::Mourned { id, last_seq } => self.mourned(id, last_seq),
             Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
+            Message::Undeclared { id } => self.registry.forget_unwritten(id),
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
                 for (head, fact) in facts {
@@ -314,7 +314,6 @@ impl HubTask {
                 let _ = reply.send(self.known(id).map(Box::new));
             }
             Message::Remove { id, force, reply } => self.remove(id, force, reply),
-            Message::Unstored => self.registry.unstored(),
         }
     }
 
@@ -326,36 +325,22 @@ impl HubTask {
         Ok(declared)
     }
 
-    /// Its entry with this link, and its declaration on disk.
+    /// Its entry with this link. Its declaration goes to the scribe from here and now: behind a removal that came before, before one that
+    /// comes next.
     fn enter(&mut self, hello: &WatcherHello, local: bool, orders: Calls) -> Result<(Declared, Change), Refusal> {
         let (generation, change) = self.registry.declare(hello, local, orders)?;
         let Some(entry) = self.registry.get(hello.id) else {
             return Err(Refusal::Busy("the process was removed just now".into()));
         };
-        if !entry.stored
-            && let Err(error) = self.store.write_meta(&entry.meta)
-        {
-            tracing::error!(%error, "a process cannot be taken in");
-            // There will be no link behind this entry.
-            match change {
-                Change::Declared => drop(self.registry.forget(hello.id)),
-                Change::Returned | Change::Unreachable => {
-                    self.unlink(hello.id, generation, false, Instant::now());
-                }
-            }
-            return Err(Refusal::Busy(error.to_string()));
-        }
-        if change == Change::Returned {
-            self.store.unmark_lost(hello.id);
-        }
+        self.scribe.declare(entry.meta.clone(), (change == Change::Declared).then(|| Timestamp(now_us())));
         let declared = Declared { generation, name: entry.meta.name.clone(), written: entry.written.clone() };
-        self.registry.stored(hello.id);
         Ok((declared, change))
     }
 
     fn note(&self, id: Id, change: Change) {
         let what = match change {
-            Change::Declared => Happening::Declared,
+            // Told by the scribe, once it is written.
+            Change::Declared => return,
             Change::Returned => Happening::Returned,
             Change::Unreachable => Happening::Unreachable,
         };

@@ -16,6 +16,7 @@
 //! process's link.
 
 mod adopt;
+mod boot;
 mod calls;
 mod catchup;
 mod cli;
@@ -172,7 +173,7 @@ impl Parts {
         };
         let (scribe, scribe_thread, known) = scribe::start(tools, lock)?;
         render_the_rest(&text, &store, &known);
-        let task = HubTask::new(inbox, name.clone(), store, scribe.clone(), known);
+        let task = HubTask::new(inbox, name.clone(), &store, scribe.clone(), known);
         let (pool, machine) = (Arc::new(Mutex::new(Pool::default())), Arc::new(Machine::default()));
         let (started_at, began) = (Timestamp(now_us()), Instant::now());
         let viewers = Numbers::since(started_at);

@@ -49,8 +49,6 @@ pub(super) enum Reach {
 pub(super) struct Entry {
     /// What was declared.
     pub meta: Meta,
-    /// Whether the data directory has just this of it.
-    pub stored: bool,
     /// What its facts tell.
     pub story: Story,
     /// The state its watcher said it was in, for as long as no fact tells.
@@ -66,10 +64,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(meta: Meta, stored: bool, story: Story, declared: State, reach: Reach) -> Entry {
+    fn new(meta: Meta, story: Story, declared: State, reach: Reach) -> Entry {
         let (written, _) = watch::channel(Written::default());
         let (state, _) = watch::channel(declared);
-        let entry = Entry { meta, stored, story, declared, reach, written, state, runtime_from: None, sampled: None };
+        let entry = Entry { meta, story, declared, reach, written, state, runtime_from: None, sampled: None };
         entry.publish();
         entry
     }
@@ -229,7 +227,7 @@ impl Registry {
             (false, _) => Reach::Gone,
         };
         let id = meta.id;
-        self.entries.insert(id, Entry::new(meta, true, story, declared, reach));
+        self.entries.insert(id, Entry::new(meta, story, declared, reach));
         self.left(id);
     }
 
@@ -277,12 +275,11 @@ impl Registry {
         };
         match self.entries.get_mut(&hello.id) {
             Some(entry) => {
-                entry.stored &= entry.meta == meta;
                 (entry.meta, entry.reach, entry.declared) = (meta, reach, hello.state);
                 entry.publish();
             }
             None => {
-                self.entries.insert(hello.id, Entry::new(meta, false, Story::default(), hello.state, reach));
+                self.entries.insert(hello.id, Entry::new(meta, Story::default(), hello.state, reach));
             }
         }
         Ok((generation, change))
@@ -320,18 +317,6 @@ impl Registry {
             entry.story = story;
             entry.publish();
         }
-    }
-
-    /// What was declared is in the data directory.
-    pub(super) fn stored(&mut self, id: Id) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.stored = true;
-        }
-    }
-
-    /// What was declared is in no data directory.
-    pub(super) fn unstored(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.stored = false);
     }
 
     /// A fact of a point in time was journaled, perhaps long after it: as of `now`, which is `wall` for people.

@@ -9,6 +9,7 @@
 //! ```
 //! While the disk keeps it waiting, records pile up in its queue; links bound them by their credit, and the next batch takes them all.
 
+mod declaring;
 mod event_log;
 mod mending;
 mod opening;
@@ -29,7 +30,7 @@ use zerovisor_core::view::Happening;
 use super::catchup::Past;
 use super::hub::Hub;
 use super::retention::Retention;
-use super::store::{Store, StoreError};
+use super::store::{Meta, Store, StoreError};
 use super::syncer::SyncMode;
 use super::textlog::TextLog;
 use crate::journal::{DataDirLock, LogReader};
@@ -95,6 +96,10 @@ pub(super) struct Opened {
 }
 
 enum Work {
+    Declare {
+        meta: Box<Meta>,
+        news: Option<Timestamp>,
+    },
     Open {
         opening: Opening,
         reply: oneshot::Sender<Result<Opened, StoreError>>,
@@ -116,6 +121,9 @@ enum Work {
         what: Happening,
     },
     Mourn {
+        id: Id,
+    },
+    MarkLost {
         id: Id,
     },
     Reader {
@@ -165,6 +173,12 @@ pub(super) struct Scribe {
 }
 
 impl Scribe {
+    /// What a watcher has declared: written when a link or a spool opens its logs, which is refused if this was not told, or a removal since.
+    /// `news`: when a process came that was not known, which is then told as an event.
+    pub(super) fn declare(&self, meta: Meta, news: Option<Timestamp>) {
+        self.tell(Work::Declare { meta: Box::new(meta), news });
+    }
+
     /// Opens the logs of a process, or takes over those that are open, for a new link.
     ///
     /// # Errors
@@ -200,6 +214,11 @@ impl Scribe {
     /// Tells the hub the last record of a process whose watcher is dead, behind all that is written before.
     pub(super) fn mourn(&self, id: Id) {
         self.tell(Work::Mourn { id });
+    }
+
+    /// A process is LOST, until its watcher, or what that left, comes.
+    pub(super) fn mark_lost(&self, id: Id) {
+        self.tell(Work::MarkLost { id });
     }
 
     /// A reader of a log, at its first record.

@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/lock                       held for the life of the zerovisor, with its pid
 //! DATA/removed                    whose watchers may not know yet that they were removed
+//! DATA/boot                       the boot of the machine in which the facts were last held against the logs: `boot.rs`
 //! DATA/events/                    the node's own numbered events
 //! DATA/processes/ID/meta          what the watcher declared: name, spec, secret, host
 //! DATA/processes/ID/lost          its watcher is known to be dead, and how it ended is not known: empty
@@ -11,6 +12,8 @@
 //! ```
 //! Facts are written to `facts` before `log`: a crash in between leaves too many, never too few, and what is beyond the log is ignored.
 
+mod behind;
+mod durable;
 pub(super) mod meta;
 
 use std::fs;
@@ -25,6 +28,8 @@ use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Event, Story};
 use zerovisor_core::wire::{self, WireError};
 
+pub(super) use behind::facts_behind;
+pub(super) use durable::{DeclarationSync, OnDisk, sync_declarations};
 pub(super) use meta::Meta;
 
 use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog, loaded, stored};
@@ -206,6 +211,25 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the directory has just this declaration.
+    pub(super) fn has_meta(&self, meta: &Meta) -> bool {
+        self.read_meta(meta.id).is_ok_and(|known| known == *meta)
+    }
+
+    /// Brings to the disk that there is a journal: the entries of all processes' directory and of the data directory.
+    ///
+    /// # Errors
+    /// The disk does not take them.
+    pub(super) fn sync_roots(&self) -> Result<(), StoreError> {
+        journal::sync_dir(&self.root)?;
+        Ok(journal::sync_dir(durable::parent(&self.root))?)
+    }
+
+    /// What brings the declaration of a process to the disk, and where that is told.
+    pub(super) fn declaration_sync(&self, id: Id, done: OnDisk) -> DeclarationSync {
+        DeclarationSync { dir: self.dir(id), done }
+    }
+
     /// Writes what was declared, whole or not at all. The directory of all processes must be there: where it is not, the disk is away.
     ///
     /// # Errors
@@ -245,16 +269,19 @@ impl Store {
     /// They cannot be opened or repaired.
     pub(super) fn open_process(&self, id: Id) -> Result<ProcessLogs, StoreError> {
         let (log, _) = SegmentLog::open(&self.log_dir(id), self.config)?;
-        let facts = LogConfig {
+        let (facts, _) = SegmentLog::open(&self.facts_dir(id), self.facts_config())?;
+        let mut logs = ProcessLogs { log, facts };
+        self.align_facts(id, &mut logs)?;
+        Ok(logs)
+    }
+
+    fn facts_config(&self) -> LogConfig {
+        LogConfig {
             segment_bytes: FACTS_RETAIN_BYTES / 8,
             retain_bytes: Some(FACTS_RETAIN_BYTES),
             retain_age_us: None,
             ..self.config
-        };
-        let (facts, _) = SegmentLog::open(&self.facts_dir(id), facts)?;
-        let mut logs = ProcessLogs { log, facts };
-        self.align_facts(id, &mut logs)?;
-        Ok(logs)
+        }
     }
 
     /// Makes the facts those of the log: a crash between the two writes leaves too many, and somebody may have removed all of them.
@@ -271,9 +298,7 @@ impl Store {
         };
         let dir = self.facts_dir(id);
         fs::remove_dir_all(&dir).map_err(io_error("remove", &dir))?;
-        let config =
-            LogConfig { segment_bytes: FACTS_RETAIN_BYTES / 8, retain_bytes: Some(FACTS_RETAIN_BYTES), ..self.config };
-        logs.facts = SegmentLog::open(&dir, config)?.0;
+        logs.facts = SegmentLog::open(&dir, self.facts_config())?.0;
         Ok(logs.facts.append(&kept.iter().map(stored).collect::<Vec<_>>())?)
     }
 
@@ -357,12 +382,17 @@ pub(super) fn read_story(log: Option<&mut LogReader>, facts: Option<&mut LogRead
         told = read_all(log, is_fact)?.0;
     }
     let mut story = Story::default();
-    for record in told {
+    tell(&mut story, &told);
+    Ok(story)
+}
+
+/// Goes on with the life of a process.
+pub(super) fn tell(story: &mut Story, facts: &[Record]) {
+    for record in facts {
         if let Ok(fact) = wire::decode_fact(&record.payload) {
             story.tell(record.head.at, &fact);
         }
     }
-    Ok(story)
 }
 
 fn is_fact(record: &Record) -> bool {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::store::StoreError;
+use super::store::{DeclarationSync, StoreError, sync_declarations};
 use crate::journal::SyncWork;
 
 /// How much a power cut may take under `--sync interval`.
@@ -62,8 +62,46 @@ pub(crate) type Then = Box<dyn FnOnce(Result<(), String>) + Send>;
 /// Told of every sync that fails, before those who wait for it: what is in doubt has to be written again.
 pub(crate) type OnFailure = Box<dyn Fn(String) + Send>;
 
+/// What is to be brought to the disk.
+#[derive(Debug, Default)]
+pub(crate) struct ToSync {
+    /// Logs.
+    pub(crate) logs: Vec<SyncWork>,
+    /// What was declared of processes.
+    pub(crate) declarations: Vec<DeclarationSync>,
+}
+
+impl From<Vec<SyncWork>> for ToSync {
+    fn from(logs: Vec<SyncWork>) -> ToSync {
+        ToSync { logs, declarations: Vec::new() }
+    }
+}
+
+impl ToSync {
+    /// Takes on more; of a log that it has already the newer work, so that one wait serves both.
+    fn add(&mut self, more: ToSync) {
+        self.declarations.extend(more.declarations);
+        for work in more.logs {
+            match self.logs.iter_mut().find(|known| known.is_same_log(&work)) {
+                Some(known) => known.absorb(work),
+                None => self.logs.push(work),
+            }
+        }
+    }
+
+    /// Waits for the disk; what the first failure was. Declarations first: records are worth little without a name.
+    fn sync(self) -> Result<(), String> {
+        let mut done = sync_declarations(&self.declarations).map_err(|error| error.to_string());
+        for work in self.logs {
+            let synced = work.sync().map_err(|error| error.to_string());
+            done = done.and(synced);
+        }
+        done
+    }
+}
+
 struct Job {
-    work: Vec<SyncWork>,
+    work: ToSync,
     then: Option<Then>,
 }
 
@@ -93,13 +131,13 @@ impl Syncer {
     }
 
     /// Calls `then` once the work, and all that was handed in before, is on the disk; at once where nothing is synced.
-    pub(crate) fn when_synced(&self, work: Vec<SyncWork>, then: Then) {
+    pub(crate) fn when_synced(&self, work: ToSync, then: Then) {
         self.send(Job { work, then: Some(then) });
     }
 
     /// Something was written that nobody waits for.
-    pub(crate) fn note(&self, work: Vec<SyncWork>) {
-        if !work.is_empty() {
+    pub(crate) fn note(&self, work: ToSync) {
+        if !(work.logs.is_empty() && work.declarations.is_empty()) {
             self.send(Job { work, then: None });
         }
     }
@@ -134,13 +172,13 @@ impl Syncer {
 /// fails every later one until it has been mended, so nobody takes a lucky second try for safety (fsync(2)).
 fn run(queue: &Receiver<Job>, under_way: &AtomicUsize, on_failure: &OnFailure) {
     while let Ok(first) = queue.recv() {
-        let (mut pending, mut waiting, mut jobs): (Vec<SyncWork>, Vec<Then>, usize) = (Vec::new(), Vec::new(), 0);
+        let (mut pending, mut waiting, mut jobs): (ToSync, Vec<Then>, usize) = (ToSync::default(), Vec::new(), 0);
         for Job { work, then } in std::iter::once(first).chain(queue.try_iter().take(GROUP_MAX)) {
-            work.into_iter().for_each(|work| add(&mut pending, work));
+            pending.add(work);
             waiting.extend(then);
             jobs += 1;
         }
-        let synced = sync(pending);
+        let synced = pending.sync();
         if let Err(why) = &synced {
             on_failure(why.clone());
         }
@@ -149,21 +187,4 @@ fn run(queue: &Receiver<Job>, under_way: &AtomicUsize, on_failure: &OnFailure) {
         }
         under_way.fetch_sub(jobs, Ordering::AcqRel);
     }
-}
-
-fn add(pending: &mut Vec<SyncWork>, work: SyncWork) {
-    match pending.iter_mut().find(|known| known.is_same_log(&work)) {
-        Some(known) => known.absorb(work),
-        None => pending.push(work),
-    }
-}
-
-/// Syncs all of them; what the first failure was.
-fn sync(pending: Vec<SyncWork>) -> Result<(), String> {
-    let mut done = Ok(());
-    for work in pending {
-        let synced = work.sync().map_err(|error| error.to_string());
-        done = done.and(synced);
-    }
-    done
 }

@@ -212,3 +212,41 @@ proptest! {
         prop_assert_eq!(back.concat(), written);
     }
 }
+
+#[test]
+fn a_reader_begins_no_earlier_than_the_newest_segments_that_hold_so_many_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), small());
+    drop(log);
+    filled(dir.path(), small(), &batch(1..=100, 200));
+    let log = open(dir.path(), small());
+    let starts: Vec<u64> = log.shared.segments().iter().map(|segment| segment.first_seq).collect();
+    let bytes: Vec<u64> = log.shared.segments().iter().map(|segment| segment.end).collect();
+    let [.., before, newest] = starts[..] else { panic!("{starts:?}") };
+    let mut reader = log.reader();
+    let mut from = |seq, bytes| {
+        reader.seek_seq_within(seq, bytes);
+        reader.next_batch(1).unwrap().first().map(|record| record.meta.seq)
+    };
+    let last = bytes[bytes.len() - 1];
+    assert_eq!([0, 1, last].map(|bytes| from(1, bytes)), [Some(newest); 3]);
+    assert_eq!(from(1, last + 1), Some(before));
+    assert_eq!(from(1, u64::MAX), Some(1));
+    assert_eq!((from(100, 0), from(101, 0)), (Some(100), None));
+}
+
+#[test]
+fn what_is_opened_again_is_synced_with_its_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    filled(&path, small(), &batch(1..=3, 10));
+    let mut log = open(&path, small());
+    let work = log.dirty().unwrap();
+    assert!(work.dir && work.parent, "whoever wrote it may have died before it synced them");
+    assert!(log.dirty().is_none());
+    log.append(&batch(4..=4, 10)).unwrap();
+    let work = log.dirty().unwrap();
+    assert!(!work.dir && !work.parent, "no file is new");
+    log.append(&batch(5..=100, 200)).unwrap();
+    assert!(log.dirty().unwrap().dir, "segments are new");
+}

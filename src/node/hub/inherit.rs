@@ -8,7 +8,7 @@ use zerovisor_core::id::Id;
 use zerovisor_core::wire::{Refusal, WatcherHello};
 
 use super::{Declared, HubTask};
-use crate::node::registry::{Change, Entry};
+use crate::node::registry::Entry;
 
 impl HubTask {
     /// As a hello, of a watcher that is gone.
@@ -20,12 +20,8 @@ impl HubTask {
         let (orders, _) = mpsc::channel(1);
         // How it ended is told by its records, once they are journaled.
         let hello = &WatcherHello { state: State::Starting, ..hello.clone() };
-        let (declared, change) = self.enter(hello, true, orders)?;
-        match change {
-            Change::Declared => self.note(hello.id, change),
-            // Its watcher is not back.
-            Change::Returned | Change::Unreachable => {}
-        }
+        // What changed is not told: its watcher is not back.
+        let (declared, _) = self.enter(hello, true, orders)?;
         Ok(declared)
     }
 

@@ -102,7 +102,7 @@ impl HubTask {
         self.deaths.waited_for.remove(&id);
         if self.registry.bury(id) {
             self.note_of(id, Happening::LostAfter { seq: last_seq });
-            self.store.mark_lost(id);
+            self.scribe.mark_lost(id);
         }
         self.close_if_ended(id);
     }

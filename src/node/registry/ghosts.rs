@@ -17,6 +17,13 @@ impl Registry {
         }
     }
 
+    /// Forgets one that cannot be written, unless something was before.
+    pub(in crate::node) fn forget_unwritten(&mut self, id: Id) {
+        if self.entries.get(&id).is_some_and(is_unwritten) {
+            self.forget(id);
+        }
+    }
+
     /// Forgets one that is too many. None: there are not too many.
     pub(in crate::node) fn forget_ghost(&mut self) -> Option<Id> {
         while self.ghosts.len() > GHOSTS_MAX {
@@ -31,6 +38,9 @@ impl Registry {
 }
 
 fn is_ghost(entry: &Entry) -> bool {
-    let linked = matches!(entry.reach, Reach::Linked { .. });
-    !linked && entry.written.borrow().seq == 0 && entry.story == Story::default()
+    !matches!(entry.reach, Reach::Linked { .. }) && is_unwritten(entry)
+}
+
+fn is_unwritten(entry: &Entry) -> bool {
+    entry.written.borrow().seq == 0 && entry.story == Story::default()
 }

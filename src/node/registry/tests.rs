@@ -186,23 +186,3 @@ fn a_run_that_is_heard_of_late_has_been_up_since_it_began() {
     all.tell(id, years, &Fact::Started { run: 3, pid: 9 }, now, wall);
     assert_eq!(uptime(&all, now, wall), Some(Duration::ZERO));
 }
-
-#[test]
-fn a_declaration_is_to_be_stored_only_while_the_disk_has_another() {
-    let mut all = registry();
-    let id = Id::from_random([1; 16]);
-    let stored = |all: &Registry| all.get(id).unwrap().stored;
-    declare(&mut all, &hello(1, "web", true)).unwrap();
-    assert!(!stored(&all));
-    declare(&mut all, &hello(1, "web", true)).unwrap();
-    assert!(!stored(&all), "the same, and not written yet");
-    all.stored(id);
-    declare(&mut all, &hello(1, "web", true)).unwrap();
-    assert!(stored(&all), "the same again");
-    let moved = WatcherHello { host: HostProof { pid: 4711, ..HostProof::default() }, ..hello(1, "web", true) };
-    declare(&mut all, &moved).unwrap();
-    assert!(!stored(&all));
-    let meta = all.forget(id).unwrap().meta;
-    all.restore(meta, Story::default(), false, Instant::now());
-    assert!(stored(&all), "it was read from there");
-}

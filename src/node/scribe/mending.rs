@@ -8,8 +8,9 @@ use zerovisor_core::view::Happening;
 use super::event_log::EventLog;
 use super::thread::Thread;
 use super::{Break, Work, now_us};
-use crate::journal::{SegmentLog, SyncWork, lock_data_dir};
+use crate::journal::{SegmentLog, lock_data_dir};
 use crate::node::store::{ProcessLogs, Store, StoreError};
+use crate::node::syncer::{SyncMode, ToSync};
 
 impl Thread {
     /// Writes behind a failed sync may be lost already: every link ends, so that its watcher keeps what it has.
@@ -49,6 +50,7 @@ impl Thread {
         }
         std::mem::take(&mut self.parked).into_values().for_each(abandon);
         self.unsynced.clear();
+        self.declarations.gone();
     }
 
     /// Tries to make the disk take everything again.
@@ -78,23 +80,25 @@ impl Thread {
     }
 
     /// A journal where the old one was, or the one that is there now.
-    fn begin_again(&mut self) -> Result<Vec<SyncWork>, StoreError> {
+    fn begin_again(&mut self) -> Result<ToSync, StoreError> {
         let root = self.tools.store.root().to_path_buf();
         if !self.lock.may_begin_again() {
             return Err(StoreError::Away(root));
         }
         let lock = lock_data_dir(&root)?;
         let store = Store::open(&root, self.tools.retention.log_config())?;
+        if self.tools.sync != SyncMode::None {
+            store.sync_roots()?;
+        }
         self.events.replace(&store)?;
         self.lock = lock;
         self.is_gone = false;
-        // What was declared has to be written again by whoever knows it, before the first link is let in.
-        self.tools.hub.unstored();
-        Ok(self.events.dirty().into_iter().collect())
+        Ok(self.events.dirty().into_iter().collect::<Vec<_>>().into())
     }
 
     /// Writes again what is in doubt; the work of bringing that to the disk.
-    fn mend_all(&mut self) -> Result<Vec<SyncWork>, StoreError> {
+    fn mend_all(&mut self) -> Result<ToSync, StoreError> {
+        let declarations = self.declarations.rewrite(&self.tools.store)?;
         let mut work = Vec::new();
         mend(&mut self.events.log)?;
         work.extend(self.events.dirty());
@@ -106,7 +110,7 @@ impl Thread {
             work.extend(logs.log.dirty().into_iter().chain(logs.facts.dirty()));
         }
         self.unsynced.clear();
-        Ok(work)
+        Ok(ToSync { logs: work, declarations })
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::hash_map::Entry;
 
 use tokio::sync::oneshot;
 use zerovisor_core::id::Id;
+use zerovisor_core::view::Happening;
 
 use super::process::Process;
 use super::thread::Thread;
 use super::{Opened, Opening, Sizes, Which, Written};
 use crate::journal::{LogReader, SegmentLog};
 use crate::node::store::{ProcessLogs, StoreError};
-use crate::node::syncer::SyncMode;
+use crate::node::syncer::{SyncMode, ToSync};
 
 type OpenReply = oneshot::Sender<Result<Opened, StoreError>>;
 
@@ -20,13 +21,22 @@ impl Thread {
     pub(super) fn open(&mut self, opening: Opening, reply: OpenReply) {
         let id = opening.id;
         if let Err(error) = self.let_in(id) {
+            if self.declarations.drop_unwritten(id) {
+                self.tools.hub.undeclared(id);
+            }
             // A link that is gone before its answer needs none.
             let _ = reply.send(Err(error));
             return;
         }
+        if let Err(error) = self.write_declaration(id) {
+            let _ = reply.send(Err(error));
+            return;
+        }
         let opened = self.open_logs(opening);
-        if let Err(error) = &opened {
-            self.on_disk_error(id, error);
+        match &opened {
+            // No fault of the disk.
+            Ok(_) | Err(StoreError::Removed(_)) => {}
+            Err(error) => self.on_disk_error(id, error),
         }
         // A link that is gone before its answer needs none.
         match (opened, self.open.get_mut(&id)) {
@@ -34,9 +44,14 @@ impl Thread {
                 let answer = move |synced: Result<(), String>| {
                     let _ = reply.send(synced.map(|()| opened).map_err(StoreError::Unsynced));
                 };
-                self.syncer.when_synced(process.dirty(), Box::new(answer));
+                let declarations = self.declarations.dirty(&self.tools.store, id).into_iter().collect();
+                self.syncer.when_synced(ToSync { logs: process.dirty(), declarations }, Box::new(answer));
             }
             (opened, _) => {
+                if self.tools.sync == SyncMode::Interval {
+                    // Directories may be new, too.
+                    self.unsynced.insert(id);
+                }
                 let _ = reply.send(opened);
             }
         }
@@ -53,15 +68,32 @@ impl Thread {
         }
     }
 
+    /// Nobody is welcomed whose name is not in the directory.
+    fn write_declaration(&mut self, id: Id) -> Result<(), StoreError> {
+        match self.declarations.write(&self.tools.store, id) {
+            Ok(Some((at, name))) => self.events.tell(at, Some((id, name)), Happening::Declared),
+            Ok(None) => {}
+            // Its watcher comes again, and is told or declares it anew.
+            Err(error @ StoreError::Removed(_)) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "a process cannot be taken in");
+                self.tools.hub.undeclared(id);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     fn open_logs(&mut self, opening: Opening) -> Result<Opened, StoreError> {
         let Opening { id, name, receipts, written } = opening;
+        self.tools.store.unmark_lost(id);
         self.sweep.reopened(id);
         match self.open.entry(id) {
             Entry::Occupied(mut process) => process.get_mut().relink(name, receipts),
             Entry::Vacant(place) => {
                 let logs = match self.parked.remove(&id) {
                     Some(logs) => logs,
-                    None => self.tools.store.open_process(id)?,
+                    None => self.tools.store.open_known(id)?,
                 };
                 self.tools.text.opened(id, name.clone(), logs.log.reader());
                 place.insert(Process::new(logs, name, receipts, written));
@@ -78,7 +110,7 @@ impl Thread {
     pub(super) fn close(&mut self, id: Id) {
         self.trouble.forget(id);
         if let Some(mut process) = self.open.remove(&id) {
-            self.syncer.note(process.dirty());
+            self.syncer.note(process.dirty().into());
             self.tools.text.closed(id);
             if process.logs.log.is_read() || process.logs.facts.is_read() {
                 self.parked.insert(id, process.logs);

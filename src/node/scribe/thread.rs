@@ -11,15 +11,17 @@ use zerovisor_core::record::{Head, Record};
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::Happening;
 
+use super::declaring::Declarations;
 use super::event_log::EventLog;
 use super::process::{Process, facts_of};
 use super::trouble::Trouble;
 use super::{Break, Receipt, Tools, Work, Written, now_us};
 use crate::journal::{DataDirLock, SyncWork};
+use crate::node::boot::Boot;
 use crate::node::catchup::{self, Caught, Finding, Past, Untold};
 use crate::node::retention::Sweep;
 use crate::node::store::{ProcessLogs, StoreError};
-use crate::node::syncer::{SYNC_INTERVAL, SyncMode, Syncer};
+use crate::node::syncer::{SYNC_INTERVAL, SyncMode, Syncer, ToSync};
 use crate::node::sys;
 
 /// Payload bytes one batch takes from the queue at most, so that acknowledgements keep coming under load.
@@ -36,6 +38,7 @@ pub(super) struct Thread {
     pub(super) syncer: Syncer,
     pub(super) sweep: Sweep,
     pub(super) events: EventLog,
+    pub(super) declarations: Declarations,
     pub(super) open: HashMap<Id, Process>,
     /// Logs without a link that somebody reads.
     pub(super) parked: HashMap<Id, ProcessLogs>,
@@ -64,7 +67,16 @@ impl Thread {
         own_work: Sender<Work>,
     ) -> Result<(Thread, watch::Receiver<u64>, Vec<Past>), StoreError> {
         let (mut events, seen, found) = EventLog::open(&tools.store, tools.node.clone(), tools.text.clone())?;
-        let Caught { known, untold, findings } = catchup::catch_up(&tools.store, &events.log, &found)?;
+        if tools.sync != SyncMode::None {
+            tools.store.sync_roots()?;
+        }
+        let boot = Boot::of(tools.store.root());
+        let is_another = boot.is_another();
+        let Caught { known, untold, findings, lacks_facts } =
+            catchup::catch_up(&tools.store, &events.log, &found, is_another)?;
+        if is_another && !lacks_facts {
+            boot.remember();
+        }
         for Untold { at, about, what } in untold {
             events.tell(at, Some(about), what);
         }
@@ -77,6 +89,7 @@ impl Thread {
             sweep: Sweep::new(tools.retention),
             tools,
             events,
+            declarations: Declarations::default(),
             open: HashMap::new(),
             parked: HashMap::new(),
             trouble: Trouble::default(),
@@ -146,10 +159,11 @@ impl Thread {
     /// Hands everything that is not yet on the disk to the syncer.
     fn sync(&mut self) {
         self.sync_at = None;
-        let mut work: Vec<SyncWork> = self.events.dirty().into_iter().collect();
+        let mut work = ToSync { logs: self.events.dirty().into_iter().collect(), declarations: Vec::new() };
         for id in std::mem::take(&mut self.unsynced) {
+            work.declarations.extend(self.declarations.dirty(&self.tools.store, id));
             if let Some(process) = self.open.get_mut(&id) {
-                work.extend(process.dirty());
+                work.logs.extend(process.dirty());
             }
         }
         self.syncer.note(work);
@@ -247,7 +261,9 @@ impl Thread {
             let give = move |synced: Result<(), String>| {
                 let _ = receipts.send(synced.map_or_else(|why| Receipt::Broken(Break::Disk(why)), |()| receipt));
             };
-            self.syncer.when_synced(process.dirty(), Box::new(give));
+            // With what was told of them as events.
+            let logs: Vec<SyncWork> = process.dirty().into_iter().chain(self.events.dirty()).collect();
+            self.syncer.when_synced(logs.into(), Box::new(give));
         } else {
             let _ = receipts.send(receipt);
             if self.tools.sync == SyncMode::Interval {
@@ -271,6 +287,7 @@ impl Thread {
 
     fn serve(&mut self, work: Work) {
         match work {
+            Work::Declare { meta, news } => self.declarations.put(meta, news),
             Work::Open { opening, reply } => self.open(opening, reply),
             Work::Append { id, record } => {
                 let mut touched = Vec::new();
@@ -279,6 +296,7 @@ impl Thread {
             }
             Work::Close { id } => self.close(id),
             Work::Remove { id, reply } => {
+                self.declarations.forget(id);
                 self.open.remove(&id);
                 self.parked.remove(&id);
                 self.trouble.forget(id);
@@ -289,6 +307,7 @@ impl Thread {
             }
             Work::Note { at, about, what } => self.events.tell(at, about, what),
             Work::Mourn { id } => self.tools.hub.mourned(id, self.sizes(id).last_seq),
+            Work::MarkLost { id } => self.tools.store.mark_lost(id),
             Work::Reader { which, reply } => {
                 let _ = reply.send(self.reader(which));
             }

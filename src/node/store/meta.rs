@@ -133,7 +133,8 @@ pub(in crate::node) fn bytes(meta: &Meta) -> Result<Vec<u8>, StoreError> {
     Ok([&MAGIC[..], &[b'0' + VERSION, b'\n'], &crc, &body].concat())
 }
 
-/// Writes one, whole or not at all.
+/// Writes one, whole or not at all. Where it replaces another it waits for the disk: a power cut must not leave an empty file in the place
+/// of a good one.
 ///
 /// # Errors
 /// It cannot be written.
@@ -143,6 +144,9 @@ pub(super) fn write(path: &Path, meta: &Meta) -> Result<(), StoreError> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&bytes)?;
+        if path.exists() {
+            file.sync_data()?;
+        }
         fs::rename(&new, path)
     };
     write().map_err(io_error("write", path))
