@@ -180,6 +180,28 @@ fn damage_in_one_process_or_in_the_events_keeps_nothing_else_from_being_served()
 }
 
 #[test]
+fn a_segment_that_cannot_be_read_keeps_nothing_from_being_served_and_is_kept() {
+    for what in ["log", "facts"] {
+        let (farm, home) = told();
+        let newest = segments(&home.join(what)).pop().unwrap();
+        let aside = home.join("aside");
+        fs::rename(&newest, &aside).unwrap();
+        // It can be opened, and every read(2) of it fails.
+        fs::create_dir(&newest).unwrap();
+        farm.start_node(&[]);
+        says(&farm, "told", "cannot read");
+        farm.watched(&["--name", "other", "echo", "other"]).ok();
+        assert_eq!(farm.ctl(&["logs", "other"]).ok().out(), "other\n");
+        farm.kill_node();
+        fs::remove_dir(&newest).unwrap();
+        fs::rename(&aside, &newest).unwrap();
+        farm.start_node(&[]);
+        assert_eq!(lines(&farm, "told").len(), 100, "{what}");
+        assert_eq!(farm.row("told")["exit"]["code"], 3, "{what}");
+    }
+}
+
+#[test]
 fn segments_cut_short_and_indexes_lost_are_read_around() {
     let farm = Farm::empty();
     farm.start_node(&["--retain-size", "1M"]);

@@ -4,6 +4,7 @@ mod clients;
 mod console;
 mod family;
 mod full_spool;
+mod last_words;
 mod rng;
 mod tree;
 mod writers;

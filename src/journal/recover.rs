@@ -88,19 +88,19 @@ struct Head {
     header: Option<SegmentHeader>,
 }
 
-/// Makes sure that the newest segment in `dir`, if there is any, is of a format this program knows. Nothing is touched.
+/// Makes sure that the newest segment in `dir`, if there is any, is not of a format this program does not know. Nothing is touched. What cannot
+/// be read is none of its business: opening the log says so.
 ///
 /// # Errors
-/// I/O errors; [`JournalError::NewerFormat`].
+/// [`JournalError::NewerFormat`].
 pub fn refuse_newer(dir: &Path) -> Result<(), JournalError> {
-    if !dir.is_dir() {
-        return Ok(());
-    }
+    let Ok(Listed { segments, .. }) = list(dir) else { return Ok(()) };
+    let Some(newest) = segments.last() else { return Ok(()) };
     let shared = Shared::new(dir.to_path_buf(), 0, Vec::new());
     let survey = Survey { shared, mode: Mode::ReadOnly, segments: Vec::new(), recovery: Recovery::default() };
-    match list(dir)?.segments.last() {
-        Some(newest) => survey.head(*newest).map(drop),
-        None => Ok(()),
+    match survey.head(*newest) {
+        Err(error @ JournalError::NewerFormat { .. }) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -46,6 +46,18 @@ pub(crate) struct Past {
     pub(crate) story: Story,
     /// The last record of its journal; 0: none.
     pub(crate) last_seq: u64,
+    /// It was seen that its logs hold nothing at all. False also where that could not be read.
+    pub(crate) is_empty: bool,
+}
+
+/// What the logs of a process tell.
+#[derive(Default)]
+struct Looked {
+    /// Its facts, if some of them may be untold.
+    candidate: Option<Candidate>,
+    story: Story,
+    last_seq: u64,
+    is_empty: bool,
 }
 
 /// All that was found.
@@ -82,15 +94,13 @@ pub(crate) fn catch_up(
             let what = format!("{error}; it is served under the name {}", meta.name);
             caught.findings.push(Finding { about: Some(about.clone()), what });
         }
-        let (candidate, story, last_seq) = match caught.look(store, &about, booted) {
-            Ok(looked) => looked,
-            Err(error) => {
-                caught.findings.push(Finding { about: Some(about), what: error.to_string() });
-                (None, Story::default(), 0)
-            }
-        };
+        let looked = caught.look(store, &about, booted).unwrap_or_else(|error| {
+            caught.findings.push(Finding { about: Some(about), what: error.to_string() });
+            Looked::default()
+        });
+        let Looked { candidate, story, last_seq, is_empty } = looked;
         open.extend(candidate.map(|candidate| (id, candidate)));
-        caught.known.push(Past { meta, story, last_seq });
+        caught.known.push(Past { meta, story, last_seq, is_empty });
     }
     find_told(events, &mut open)?;
     for candidate in open.into_values() {
@@ -105,12 +115,8 @@ pub(crate) fn catch_up(
 
 impl Caught {
     /// What the logs of a process tell, its facts if some of them may be untold, and its last record.
-    fn look(
-        &mut self,
-        store: &Store,
-        about: &(Id, ProcessName),
-        booted: bool,
-    ) -> Result<(Option<Candidate>, Story, u64), StoreError> {
+    fn look(&mut self, store: &Store, about: &(Id, ProcessName), booted: bool) -> Result<Looked, StoreError> {
+        let is_empty = store.holds_nothing(about.0)?;
         let mut read = |dir: &Path, what: &str| -> Result<Option<LogReader>, StoreError> {
             if !dir.is_dir() {
                 let what = format!("{what}{} is missing", dir.display());
@@ -131,16 +137,18 @@ impl Caught {
         // What cannot be read is said by whoever reads past it; the rest is served.
         let mut story = read_story(log.as_mut(), facts.as_mut()).unwrap_or_default();
         tell(&mut story, &lacking);
-        let Some(facts) = facts else { return Ok((None, story, end)) };
+        let looked = Looked { candidate: None, story, last_seq: end, is_empty };
+        let Some(facts) = facts else { return Ok(looked) };
         let Some((last, at_us)) = facts.last() else {
             if end > 0 {
                 let what = "its facts are missing: all of its output is read for them".to_owned();
                 self.findings.push(Finding { about: Some(about.clone()), what });
             }
-            return Ok((None, story, end));
+            return Ok(looked);
         };
         let about = about.clone();
-        Ok((Some(Candidate { about, facts, end, last: last.min(end), at_us, told: 0 }), story, end))
+        let candidate = Some(Candidate { about, facts, end, last: last.min(end), at_us, told: 0 });
+        Ok(Looked { candidate, ..looked })
     }
 
     /// Puts the facts back that a power cut took and the output has. Returns those that could not be.
@@ -227,5 +235,61 @@ impl Candidate {
                 Some(Untold { at: record.head.at, about, what: Happening::Fact { seq: record.head.seq, fact } })
             }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zerovisor_core::spec::Spec;
+    use zerovisor_core::stats::{Placement, Rung};
+    use zerovisor_core::wire::HostProof;
+
+    use super::*;
+    use crate::journal::{LogConfig, Record, RecordMeta};
+
+    /// A process that was declared, and its logs opened for a first link.
+    fn process(store: &Store, id: Id) {
+        let spec = Spec::new("p".parse().unwrap(), vec![]);
+        let meta = Meta {
+            id,
+            secret: [0; 32],
+            name: spec.name.clone(),
+            spec,
+            created_at: Timestamp(1),
+            host: HostProof::default(),
+            local: true,
+            placement: Placement { rung: Rung::None, why: "no cgroup".into() },
+        };
+        store.write_meta(&meta).unwrap();
+        store.open_process(id).unwrap();
+    }
+
+    #[test]
+    fn only_a_journal_without_a_file_is_seen_to_be_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            LogConfig { segment_bytes: 1 << 20, retain_bytes: None, retain_age_us: None, index_every_bytes: 1 << 20 };
+        let store = Store::open(dir.path(), config).unwrap();
+        let [declared, empty, written, unreadable] = [1, 2, 3, 4].map(|n| Id::from_random([n; 16]));
+        for id in [declared, empty, written, unreadable] {
+            process(&store, id);
+        }
+        std::fs::remove_dir(store.log_dir(declared)).unwrap();
+        std::fs::remove_dir(store.facts_dir(declared)).unwrap();
+        let meta = RecordMeta { seq: 7, at_us: 1, run: 1, kind: 1, offset: 0 };
+        let record = [Record { meta, payload: Bytes::from_static(b"x") }];
+        for id in [written, unreadable] {
+            store.open_process(id).unwrap().log.append(&record).unwrap();
+        }
+        // One bad segment, older than the good one: a directory can be opened, and read(2) fails.
+        std::fs::create_dir(store.log_dir(unreadable).join(format!("{:020}.seg", 1))).unwrap();
+        let (events, found) = store.open_events().unwrap();
+        let caught = catch_up(&store, &events, &found, false).unwrap();
+        let of = |id| caught.known.iter().find(|past| past.meta.id == id).map(|past| (past.last_seq, past.is_empty));
+        assert_eq!((of(declared), of(empty)), (Some((0, true)), Some((0, true))));
+        assert_eq!((of(written), of(unreadable)), (Some((7, false)), Some((0, false))));
+        assert!(caught.findings.iter().any(|finding| finding.what.contains("cannot read")), "{:?}", caught.findings);
+        assert!(matches!(store.holds_nothing(unreadable), Ok(false)));
     }
 }

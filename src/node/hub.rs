@@ -247,9 +247,9 @@ impl HubTask {
     pub(super) fn new(inbox: HubInbox, node: NodeName, store: &Store, scribe: Scribe, known: Vec<Past>) -> HubTask {
         let host = Host::here();
         let mut registry = Registry::new(node.clone());
-        for Past { meta, story, .. } in known {
-            let lost = store.is_lost(meta.id);
-            registry.restore(meta, story, lost, Instant::now());
+        for past in known {
+            let lost = store.is_lost(past.meta.id);
+            registry.restore(past, lost, Instant::now());
         }
         let (removed, ids) = Removed::load(store.root());
         registry.restore_removed(ids);

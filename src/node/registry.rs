@@ -3,7 +3,7 @@
 mod ghosts;
 mod select;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use zerovisor_core::view::{ExitSummary, ProcessRow, Story};
 use zerovisor_core::wire::{Refusal, WatcherHello};
 
 use super::calls::Calls;
+use super::catchup::Past;
 use super::removed::REMOVED_MAX;
 use super::samples::{Latest, Totals};
 use super::scribe::Written;
@@ -49,6 +50,8 @@ pub(super) enum Reach {
 pub(super) struct Entry {
     /// What was declared.
     pub meta: Meta,
+    /// It was found on disk, and not seen to hold nothing.
+    has_past: bool,
     /// What its facts tell.
     pub story: Story,
     /// The state its watcher said it was in, for as long as no fact tells.
@@ -67,7 +70,8 @@ impl Entry {
     fn new(meta: Meta, story: Story, declared: State, reach: Reach) -> Entry {
         let (written, _) = watch::channel(Written::default());
         let (state, _) = watch::channel(declared);
-        let entry = Entry { meta, story, declared, reach, written, state, runtime_from: None, sampled: None };
+        let (has_past, runtime_from, sampled) = (false, None, None);
+        let entry = Entry { meta, has_past, story, declared, reach, written, state, runtime_from, sampled };
         entry.publish();
         entry
     }
@@ -190,6 +194,8 @@ pub(super) struct Registry {
     removed: VecDeque<Id>,
     /// That may never have written, oldest first.
     ghosts: VecDeque<Id>,
+    /// The same, to look them up.
+    queued: HashSet<Id>,
 }
 
 /// Processes that are known, at most; the watcher of one more is refused until some are removed.
@@ -204,6 +210,7 @@ impl Registry {
             next_generation: 1,
             removed: VecDeque::new(),
             ghosts: VecDeque::new(),
+            queued: HashSet::new(),
         }
     }
 
@@ -219,7 +226,8 @@ impl Registry {
     }
 
     /// Takes in a process found on disk; its watcher, if any, has not been heard of, or is known to be lost.
-    pub(super) fn restore(&mut self, meta: Meta, story: Story, lost: bool, now: Instant) {
+    pub(super) fn restore(&mut self, past: Past, lost: bool, now: Instant) {
+        let Past { meta, story, last_seq: _, is_empty } = past;
         let declared = State::Starting;
         let reach = match (story.state.unwrap_or(declared).is_live(), lost) {
             (true, false) => Reach::Unreachable { since: now },
@@ -227,7 +235,7 @@ impl Registry {
             (false, _) => Reach::Gone,
         };
         let id = meta.id;
-        self.entries.insert(id, Entry::new(meta, story, declared, reach));
+        self.entries.insert(id, Entry { has_past: !is_empty, ..Entry::new(meta, story, declared, reach) });
         self.left(id);
     }
 

@@ -115,6 +115,9 @@ enum Work {
         id: Id,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
+    RemoveEmpty {
+        id: Id,
+    },
     Note {
         at: Timestamp,
         about: Option<(Id, ProcessName)>,
@@ -204,6 +207,11 @@ impl Scribe {
         let (reply, answer) = oneshot::channel();
         self.tell(Work::Remove { id, reply });
         answer
+    }
+
+    /// Removes what there is of a process that never told or wrote anything. One whose logs hold anything stays as it is.
+    pub(super) fn remove_empty(&self, id: Id) {
+        self.tell(Work::RemoveEmpty { id });
     }
 
     /// Notes an observation of the node's own as an event.

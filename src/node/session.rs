@@ -180,6 +180,7 @@ impl Node {
             waiting: HashMap::new(),
             relay: Relay::new(self.viewers.clone()),
             sampled: None,
+            is_mute: false,
         };
         let ended = watcher.run(link, version, declared, calls).await;
         let (farewell, heard) = (watcher.farewell, watcher.heartbeat.heard_at());
@@ -245,6 +246,8 @@ struct WatcherLink<'a> {
     relay: Relay,
     /// When the last sample was taken in.
     sampled: Option<Instant>,
+    /// The peer takes nothing any more. What it said before is still read to its end.
+    is_mute: bool,
 }
 
 impl WatcherLink<'_> {
@@ -274,22 +277,23 @@ impl WatcherLink<'_> {
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let is_behind = link.tx.unsent_bytes() > CALLS_UNSENT_BYTES;
+            let is_behind = !self.is_mute && link.tx.unsent_bytes() > CALLS_UNSENT_BYTES;
+            let takes_calls = !is_behind && !self.is_mute;
             // All are cancel-safe: a message stays where it is until it is taken. Calls first: their end says that a newer link has
             // taken over, and nothing more may come from this one. They are few, as receipts are beside frames.
             tokio::select! {
                 biased;
-                call = calls.recv(), if !is_behind => match call {
+                call = calls.recv(), if takes_calls => match call {
                     Some(call) => self.on_call(call, &mut link.tx).await?,
                     // The registry forgot the process, or a newer link of the same watcher took over.
                     None => return Ok(()),
                 },
-                drained = link.tx.drained_to(CALLS_UNSENT_BYTES), if is_behind => drained?,
+                drained = link.tx.drained_to(CALLS_UNSENT_BYTES), if is_behind => self.on_sent(drained)?,
                 Some(receipt) = received.recv() => self.on_receipt(receipt, &mut received, &mut link.tx).await?,
                 _ = beat.tick() => self.on_beat(&mut link.tx).await?,
                 frames = link.rx.recv() => {
                     // Of a watcher that does not read, calls are not looked at.
-                    if is_behind && calls.is_closed() {
+                    if !takes_calls && calls.is_closed() {
                         return Ok(());
                     }
                     self.heartbeat.on_heard(Instant::now());
@@ -301,11 +305,46 @@ impl WatcherLink<'_> {
         }
     }
 
+    /// Sends one message, unless the peer takes nothing any more.
+    async fn tell(
+        &mut self,
+        tx: &mut LinkTx,
+        message: &ToPeer,
+        payload: Option<bytes::Bytes>,
+    ) -> Result<(), SessionError> {
+        if self.is_mute {
+            return Ok(());
+        }
+        let frames = Frames { header: wire::encode_header(message)?, payload };
+        self.on_sent(tx.send(frames).await)
+    }
+
+    /// A watcher that is killed has said much that is still to be received when nothing can be sent to it any more: that the link is dead
+    /// is told by its receiving half, behind the last of it.
+    fn on_sent(&mut self, sent: Result<(), LinkError>) -> Result<(), SessionError> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(
+                LinkError::PeerClosed
+                | LinkError::PeerCutOff
+                | LinkError::Refused(_)
+                | LinkError::Failed(_)
+                | LinkError::Closed,
+            ) => {
+                self.is_mute = true;
+                Ok(())
+            }
+            Err(error @ (LinkError::NotFlushed(_) | LinkError::Stalled { .. } | LinkError::TooLarge { .. })) => {
+                Err(error.into())
+            }
+        }
+    }
+
     /// True when nothing follows.
     async fn on_message(&mut self, frames: Frames, tx: &mut LinkTx) -> Result<bool, SessionError> {
         match wire::decode_header(&frames.header)? {
             ToNode::Record(head) => self.on_record(head, frames)?,
-            ToNode::Ping { nonce } => send(tx, &ToPeer::Pong { nonce }, None).await?,
+            ToNode::Ping { nonce } => self.tell(tx, &ToPeer::Pong { nonce }, None).await?,
             ToNode::Obeyed { order, outcome } => {
                 if let Some(reply) = self.waiting.remove(&order) {
                     // Whoever asked may have gone.
@@ -314,7 +353,7 @@ impl WatcherLink<'_> {
             }
             ToNode::Goodbye => {
                 self.farewell = true;
-                send(tx, &ToPeer::Farewell, None).await?;
+                self.tell(tx, &ToPeer::Farewell, None).await?;
                 return Ok(true);
             }
             ToNode::Hello(_) => return Err(SessionError::Violation("a second hello".into())),
@@ -376,7 +415,7 @@ impl WatcherLink<'_> {
         self.acknowledged.held_back = 0;
         self.credit.on_journaled(journaled, &mut self.node.pool.lock().unwrap_or_else(PoisonError::into_inner));
         let ack = ToPeer::Ack { seq: self.acknowledged.seq, window_bytes: self.credit.window() };
-        send(tx, &ack, None).await
+        self.tell(tx, &ack, None).await
     }
 
     fn on_sample(&mut self, sample: Box<Sample>) -> Result<(), SessionError> {
@@ -391,7 +430,7 @@ impl WatcherLink<'_> {
 
     async fn on_beat(&mut self, tx: &mut LinkTx) -> Result<(), SessionError> {
         while let Some(departed) = self.relay.departed() {
-            send(tx, &departed, None).await?;
+            self.tell(tx, &departed, None).await?;
         }
         if self.heartbeat.is_alive(Instant::now()) { Ok(()) } else { Err(SessionError::Silent) }
     }
@@ -403,7 +442,7 @@ impl WatcherLink<'_> {
             Call::Act { viewer, act, payload } => (self.relay.act(viewer, act), payload),
         };
         match message {
-            Some(message) => send(tx, &message, payload).await,
+            Some(message) => self.tell(tx, &message, payload).await,
             None => Ok(()),
         }
     }
@@ -417,6 +456,6 @@ impl WatcherLink<'_> {
             return Ok(());
         }
         self.waiting.insert(order, call.reply);
-        send(tx, &ToPeer::Order { order, deed: call.deed }, call.payload).await
+        self.tell(tx, &ToPeer::Order { order, deed: call.deed }, call.payload).await
     }
 }

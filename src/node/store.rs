@@ -159,6 +159,25 @@ impl Store {
         self.dir(id).join("facts")
     }
 
+    /// Whether it can be seen that both logs of a process are missing or have no file at all, not even one that is set aside.
+    ///
+    /// # Errors
+    /// That cannot be seen.
+    pub(super) fn holds_nothing(&self, id: Id) -> Result<bool, StoreError> {
+        for dir in [self.log_dir(id), self.facts_dir(id)] {
+            match fs::read_dir(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io_error("read the directory", &dir)(error)),
+                Ok(mut files) => {
+                    if files.next().is_some() {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Where the node's events are.
     pub(super) fn events_dir(&self) -> PathBuf {
         self.root.join("events")

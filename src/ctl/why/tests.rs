@@ -127,7 +127,10 @@ fn what_failed_is_told_with_its_reason() {
         silent(detail);
         detail.journal_trouble = Some("cannot write /j: No space left on device".into());
     };
-    says(&said(full, State::Unreachable), &["not been linked for 12s", "No space left on device", "keeps what it writes"]);
+    says(
+        &said(full, State::Unreachable),
+        &["not been linked for 12s", "No space left on device", "keeps what it writes"],
+    );
 }
 
 #[test]

@@ -70,8 +70,7 @@ impl HubTask {
             None => {}
         }
         while let Some(ghost) = self.registry.forget_ghost() {
-            // Whether that came off is told by the disk, if anybody.
-            drop(self.scribe.remove(ghost));
+            self.scribe.remove_empty(ghost);
         }
         self.close_if_ended(id);
     }

@@ -8,6 +8,7 @@ use zerovisor_core::wire::{Failure, HostProof};
 
 use zerovisor_core::stats::{Placement, Rung};
 
+use super::ghosts::GHOSTS_MAX;
 use super::*;
 
 fn hello(id: u8, name: &str, given: bool) -> WatcherHello {
@@ -38,6 +39,11 @@ fn registry() -> Registry {
 /// Declares and keeps the link open: the receiver must live as long as the link.
 fn declare(registry: &mut Registry, hello: &WatcherHello) -> Result<(u64, Change), Refusal> {
     registry.declare(hello, true, mpsc::channel(1).0)
+}
+
+/// As it was found on disk, with something in its journal.
+fn past(meta: Meta, story: Story) -> Past {
+    Past { meta, story, last_seq: 1, is_empty: false }
 }
 
 fn name_of(registry: &Registry, id: u8) -> &str {
@@ -140,11 +146,38 @@ fn what_a_restart_finds_on_disk_is_unreachable_until_heard_of() {
     let mut again = registry();
     let mut story = Story::default();
     story.tell(Timestamp(3), &Fact::Steady { run: 1 });
-    again.restore(meta.clone(), story.clone(), false, Instant::now());
+    again.restore(past(meta.clone(), story.clone()), false, Instant::now());
     assert_eq!(state_of(&again, 1), State::Unreachable);
     story.tell(Timestamp(4), &Fact::Stopped);
-    again.restore(meta, story, false, Instant::now());
+    again.restore(past(meta, story), false, Instant::now());
     assert_eq!(state_of(&again, 1), State::Stopped, "what had ended has ended");
+}
+
+#[test]
+fn only_what_was_seen_to_be_empty_is_too_much() {
+    let mut first = registry();
+    declare(&mut first, &hello(1, "web", true)).unwrap();
+    let meta = first.forget(Id::from_random([1; 16])).unwrap().meta;
+    let found = |is_empty| {
+        let mut all = registry();
+        for n in 0..u128::try_from(GHOSTS_MAX).unwrap() + 2 {
+            let meta = Meta { id: Id::from_random(n.to_be_bytes()), ..meta.clone() };
+            all.restore(Past { meta, story: Story::default(), last_seq: 0, is_empty }, false, Instant::now());
+        }
+        std::iter::from_fn(move || all.forget_ghost()).count()
+    };
+    assert_eq!(found(true), 2);
+    assert_eq!(found(false), 0, "what could not be read is not thrown away");
+}
+
+#[test]
+fn one_that_leaves_again_and_again_is_one_too_many_once() {
+    let mut all = registry();
+    for _ in 0..GHOSTS_MAX + 2 {
+        let (generation, _) = declare(&mut all, &hello(1, "web", true)).unwrap();
+        all.unlink(Id::from_random([1; 16]), generation, false, Instant::now());
+    }
+    assert_eq!(all.forget_ghost(), None);
 }
 
 #[test]

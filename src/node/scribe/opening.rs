@@ -119,6 +119,35 @@ impl Thread {
         }
     }
 
+    /// Removes all there is of a process.
+    pub(super) fn remove(&mut self, id: Id) -> Result<(), StoreError> {
+        self.declarations.forget(id);
+        self.open.remove(&id);
+        self.parked.remove(&id);
+        self.trouble.forget(id);
+        self.sweep.reopened(id);
+        self.damaged.remove(&id);
+        self.tools.text.removed(id);
+        self.tools.store.remove(id)
+    }
+
+    /// Removes a process that never wrote. Whatever the hub knows, the disk has the last word: what it holds is served again from the next
+    /// start on.
+    pub(super) fn remove_empty(&mut self, id: Id) {
+        let removed = match self.tools.store.holds_nothing(id) {
+            Ok(true) => self.remove(id),
+            Ok(false) => {
+                tracing::warn!(%id, "a process that was thought to hold nothing is kept on disk");
+                self.close(id);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%id, %error, "an empty process cannot be removed: the next start finds it");
+        }
+    }
+
     /// A reader shares what its log's writer publishes, so the logs it came from are kept until a link opens them or nobody reads.
     pub(super) fn reader(&mut self, which: Which) -> Result<LogReader, StoreError> {
         let (id, pick): (Id, fn(&ProcessLogs) -> LogReader) = match which {

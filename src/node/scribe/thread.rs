@@ -296,15 +296,9 @@ impl Thread {
             }
             Work::Close { id } => self.close(id),
             Work::Remove { id, reply } => {
-                self.declarations.forget(id);
-                self.open.remove(&id);
-                self.parked.remove(&id);
-                self.trouble.forget(id);
-                self.sweep.reopened(id);
-                self.damaged.remove(&id);
-                self.tools.text.removed(id);
-                let _ = reply.send(self.tools.store.remove(id));
+                let _ = reply.send(self.remove(id));
             }
+            Work::RemoveEmpty { id } => self.remove_empty(id),
             Work::Note { at, about, what } => self.events.tell(at, about, what),
             Work::Mourn { id } => self.tools.hub.mourned(id, self.sizes(id).last_seq),
             Work::MarkLost { id } => self.tools.store.mark_lost(id),

@@ -68,7 +68,10 @@ fn output_comes_once_and_in_order_across_links_dropped_at_any_point() {
         // That a link is away is told, also at the end; that anything is lost may never be.
         assert!(!said.contains("zvwatch: lost: "), "{said}");
         assert!(said.lines().any(|line| line.starts_with("zvwatch: lost the zerovisor")), "{said}");
-        assert!(said.lines().any(|line| line.starts_with("zvwatch: linked to the zerovisor")), "and its end, too: {said}");
+        assert!(
+            said.lines().any(|line| line.starts_with("zvwatch: linked to the zerovisor")),
+            "and its end, too: {said}"
+        );
     });
 }
 
