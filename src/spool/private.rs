@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
 use super::error::SpoolError;
@@ -61,6 +62,23 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions) -> Result<Option<File
         return Err(SpoolError::NotOurs { path: path.to_path_buf(), why: "it is no file" });
     }
     check(path, &meta).map(|()| Some(file))
+}
+
+/// The lock that a file of ours is; none: there is none, somebody holds it, or it was removed or replaced while we came.
+pub(super) fn lock(path: &Path, options: &mut OpenOptions) -> Result<Option<Flock<File>>, SpoolError> {
+    let Some(file) = open(path, options)? else { return Ok(None) };
+    let inode = file.metadata().map_err(SpoolError::io("stat", path))?.ino();
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, errno)) => return Err(SpoolError::io("lock", path)(errno.into())),
+    };
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.ino() == inode => Ok(Some(lock)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SpoolError::io("stat", path)(error)),
+    }
 }
 
 /// What a file of ours holds, at most `max_bytes`; none if there is none.

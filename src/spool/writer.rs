@@ -3,9 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, fallocate};
 use zerovisor_core::id::Id;
 use zerovisor_core::record::Record;
 use zerovisor_core::units::Bytes;
@@ -26,8 +28,11 @@ const RESERVE_BYTES: i64 = 256 << 10;
 const NEW_BYTES: u64 = (256 + 96) << 10;
 /// So much of the user's total is taken at once, at first, in bytes; later as much as a quarter of what is there, up to a segment.
 const CLAIM_BYTES: u64 = 256 << 10;
-/// Another watcher may remove the empty place just when we make ours in it; so look again, but not for ever.
-const ATTEMPTS: usize = 4;
+/// A neighbour may remove the empty place just when we make ours in it, or have our lock while it looks whether we are dead; so look
+/// again, but not for ever: it needs some system calls, and a loaded machine may keep it from them.
+const ATTEMPTS: usize = 100;
+/// Between two such looks.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(5);
 
 /// How large a spool may become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -254,7 +259,11 @@ pub(super) fn remove(place: &Path, dir: &Path) -> Result<(), SpoolError> {
     let gone = dir.with_extension(GONE);
     let _ = fs::remove_dir_all(&gone);
     fs::rename(dir, &gone).map_err(SpoolError::io("remove", dir))?;
-    fs::remove_dir_all(&gone).map_err(SpoolError::io("remove", &gone))?;
+    match fs::remove_dir_all(&gone) {
+        // Swept by a neighbour meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        removed => removed.map_err(SpoolError::io("remove", &gone))?,
+    }
     // Others may be in it.
     let _ = fs::remove_dir(place);
     Ok(())
@@ -274,21 +283,13 @@ fn made(place: &Path, new: &Path) -> Result<Flock<File>, SpoolError> {
             Ok(None) => return Err(SpoolError::io("lock", new)(Errno::EWOULDBLOCK.into())),
             Err(error) => return Err(error),
         }
+        thread::sleep(BETWEEN_ATTEMPTS);
     }
 }
 
-/// The lock of a new spool; none: somebody has it.
+/// The lock of a new spool; none: somebody has it, or the directory went while we came.
 fn locked(new: &Path) -> Result<Option<Flock<File>>, SpoolError> {
-    let path = new.join(LOCK);
-    let options = &mut OpenOptions::new();
-    let Some(file) = private::open(&path, options.read(true).write(true).create(true).truncate(false))? else {
-        return Ok(None);
-    };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(SpoolError::io("lock", &path)(errno.into())),
-    }
+    private::lock(&new.join(LOCK), OpenOptions::new().read(true).write(true).create(true).truncate(false))
 }
 
 fn open_log(dir: &Path, segment_bytes: u64) -> Result<SegmentLog, JournalError> {
@@ -313,19 +314,27 @@ fn sweep(place: &Path) {
     for path in fs::read_dir(place).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
         let is_id = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.parse::<Id>().is_ok());
         let leftover = path.extension().is_some_and(|ending| ending == NEW || ending == GONE);
-        if is_id && leftover && private::check_dir(&path).is_ok_and(|there| there) && is_free(&path) {
-            // Tried again by the next.
-            let _ = fs::remove_dir_all(path);
+        if is_id && leftover && private::check_dir(&path).is_ok_and(|there| there) {
+            sweep_one(&path);
         }
     }
 }
 
-/// Whether nobody has its lock.
-fn is_free(dir: &Path) -> bool {
-    match private::open(&dir.join(LOCK), OpenOptions::new().read(true)) {
-        Ok(Some(file)) => Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok(),
-        // One that is being made has none yet.
-        Ok(None) => dir.extension().is_some_and(|ending| ending == GONE),
-        Err(_) => false,
+/// Removes one of them, unless somebody has its lock. What fails is tried again by the next.
+fn sweep_one(dir: &Path) {
+    match private::lock(&dir.join(LOCK), OpenOptions::new().read(true).write(true)) {
+        // Renamed with the lock in hand: whoever makes it anew meanwhile has another directory, in which nothing is removed.
+        Ok(Some(lock)) => {
+            let gone = dir.with_extension(GONE);
+            if dir == gone || fs::rename(dir, &gone).is_ok() {
+                let _ = fs::remove_dir_all(&gone);
+            }
+            drop(lock);
+        }
+        // Without a lock: one that is being made has none yet, one that is removed none any more.
+        Ok(None) if dir.extension().is_some_and(|ending| ending == GONE) && !dir.join(LOCK).exists() => {
+            let _ = fs::remove_dir_all(dir);
+        }
+        Ok(None) | Err(_) => {}
     }
 }
