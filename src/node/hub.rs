@@ -88,6 +88,7 @@ enum Message {
     LookEnded { waiting: HashSet<Id> },
     Mourned { id: Id, last_seq: u64 },
     Inherited { id: Id, generation: u64, whole: bool },
+    Expired { id: Id },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
     Totals { reply: oneshot::Sender<Totals> },
@@ -218,10 +219,9 @@ impl Hub {
         self.tell(Message::Unstored);
     }
 
-    /// Retention has come to the last of a process that is not written: forgets it, unless it is live.
+    /// Retention has come to the last of a process that is not written: forgets it, unless it is live or its watcher is here.
     pub(super) fn expired(&self, id: Id) {
-        // Nobody waits for the answer.
-        self.tell(Message::Remove { id, force: false, reply: oneshot::channel().0 });
+        self.tell(Message::Expired { id });
     }
 
     /// Forgets a process whose watcher is gone, and removes its journal.
@@ -290,6 +290,7 @@ impl HubTask {
             Message::LookEnded { waiting } => self.look_ended(&waiting),
             Message::Mourned { id, last_seq } => self.mourned(id, last_seq),
             Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
+            Message::Expired { id } => self.expire(id),
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
                 for (head, fact) in facts {
