@@ -47,7 +47,7 @@ impl Total {
     /// [`SpoolError::Full`]; the disk fails.
     pub(super) fn take(&mut self, bytes: u64, ahead: u64, holds: u64) -> Result<(), SpoolError> {
         if bytes > self.claimed {
-            self.claim(ahead.max(bytes), holds)?;
+            self.claim(bytes, ahead, holds)?;
         }
         (self.claimed, self.unwritten) = (self.claimed - bytes, self.unwritten + bytes);
         Ok(())
@@ -70,7 +70,7 @@ impl Total {
         self.claim = dir.join(CLAIM);
     }
 
-    fn claim(&mut self, bytes: u64, holds: u64) -> Result<(), SpoolError> {
+    fn claim(&mut self, bytes: u64, ahead: u64, holds: u64) -> Result<(), SpoolError> {
         let system =
             statvfs(&self.place).map_err(|errno| SpoolError::io("ask the size of", &self.place)(errno.into()))?;
         let limit = system.blocks().saturating_mul(system.fragment_size()) / FILE_SYSTEM_SHARE;
@@ -84,13 +84,13 @@ impl Total {
             places.push(self.place.clone());
         }
         let kept = places.iter().map(|place| claimed_in(place)).fold(0, u64::saturating_add);
-        if kept.saturating_add(bytes) > limit {
+        let Some(granted) = granted(bytes, ahead, limit.saturating_sub(kept)) else {
             self.claimed = 0;
             let why = "a tenth of its file system, for all spools of a user,";
             return Err(SpoolError::Full { dir: self.place.clone(), why, limit: Bytes(limit) });
-        }
-        self.write_claim(own.saturating_add(bytes))?;
-        self.claimed = bytes;
+        };
+        self.write_claim(own.saturating_add(granted))?;
+        self.claimed = granted;
         Ok(())
     }
 
@@ -102,6 +102,11 @@ impl Total {
         // A hole: it takes no room itself.
         file.set_len(bytes).map_err(SpoolError::io("write", &self.claim))
     }
+}
+
+/// How much is granted of this room to one that needs so many bytes and would like some ahead; none: less than it needs is there.
+fn granted(bytes: u64, ahead: u64, room: u64) -> Option<u64> {
+    (bytes <= room).then(|| ahead.max(bytes).min(room))
 }
 
 /// What the spools of a place may become together, in bytes.
@@ -151,5 +156,19 @@ impl Register {
         // Whoever makes it again says so again.
         let _ = fs::remove_file(link);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_is_granted_to_the_last_byte_of_the_room() {
+        assert_eq!(granted(10, 100, 1000), Some(100), "with some ahead");
+        assert_eq!(granted(200, 100, 1000), Some(200));
+        assert_eq!(granted(10, 100, 60), Some(60), "as much ahead as there is");
+        assert_eq!(granted(10, 100, 10), Some(10));
+        assert_eq!(granted(10, 100, 9), None);
     }
 }
