@@ -92,20 +92,29 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, Spool
     Ok(Some(bytes))
 }
 
-/// Puts a file in the place of another, whole or not at all.
+/// Puts a file in the place of another, whole or not at all, and brings it to the disk.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
     let new = path.with_extension("new");
     let write = || {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
-        options.open(&new)?.write_all(bytes)?;
+        let mut file = options.open(&new)?;
+        file.write_all(bytes)?;
+        // Before the rename: a power cut must not leave the name with nothing behind it.
+        file.sync_all()?;
         fs::rename(&new, path)
     };
     write().map_err(|error| {
         // Half a file takes room that may be what is missing.
         let _ = fs::remove_file(&new);
         SpoolError::io("write", path)(error)
-    })
+    })?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Brings the names in a directory to the disk.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(SpoolError::io("sync", dir))
 }
 
 /// Bytes of all files below a directory of ours, as far as they can be seen.

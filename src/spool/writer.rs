@@ -56,6 +56,8 @@ pub struct Spool {
     _lock: Flock<File>,
     log: SegmentLog,
     reader: LogReader,
+    /// Its directory was put away, and the next one could not be made yet.
+    log_is_gone: bool,
     limit: Limit,
     segment_bytes: u64,
     total: Total,
@@ -99,7 +101,18 @@ impl Spool {
         total.moved(&dir);
         total.written();
         let (place, reader) = (place.dir().to_path_buf(), log.reader());
-        Ok(Spool { place, dir, _lock: lock, log, reader, limit, segment_bytes, total, front_bytes: 0 })
+        Ok(Spool {
+            place,
+            dir,
+            _lock: lock,
+            log,
+            reader,
+            log_is_gone: false,
+            limit,
+            segment_bytes,
+            total,
+            front_bytes: 0,
+        })
     }
 
     /// Its directory.
@@ -111,18 +124,19 @@ impl Spool {
     /// Bytes of all records in it.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.log.bytes()
+        if self.log_is_gone { 0 } else { self.log.bytes() }
     }
 
     /// What it counts for, in bytes.
     fn holds(&self) -> u64 {
-        self.log.bytes().saturating_add(self.front_bytes).saturating_add(NEW_BYTES)
+        self.bytes().saturating_add(self.front_bytes).saturating_add(NEW_BYTES)
     }
 
     /// First and last sequence number in its log; none while that is empty.
     #[must_use]
     pub fn range(&self) -> Option<(u64, u64)> {
-        Some((self.log.first_seq()?, self.log.last()?.0))
+        let log = (!self.log_is_gone).then_some(&self.log)?;
+        Some((log.first_seq()?, log.last()?.0))
     }
 
     /// Adds records behind the last one. When it returns they are with the kernel.
@@ -130,6 +144,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Full`] and other failures; a prefix may have been added: [`Spool::range`] says up to which record.
     pub fn append(&mut self, records: &[Record]) -> Result<(), SpoolError> {
+        self.begin_log()?;
         let mut room = self.limit.bytes.saturating_sub(self.log.bytes());
         let ahead = (self.log.bytes() / 4).clamp(CLAIM_BYTES, self.segment_bytes);
         let holds = self.holds();
@@ -160,6 +175,7 @@ impl Spool {
     /// # Errors
     /// It cannot be read.
     pub fn read_from(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, SpoolError> {
+        self.begin_log()?;
         if self.reader.next_seq() != seq {
             self.reader.seek_seq(seq);
         }
@@ -171,6 +187,7 @@ impl Spool {
     /// # Errors
     /// It cannot be read.
     pub fn oldest(&mut self) -> Result<Vec<Record>, SpoolError> {
+        self.begin_log()?;
         let oldest = self.log.oldest().map(|Dropped { last_seq, .. }| last_seq);
         let Some(last_seq) = oldest.or(self.range().map(|(_, last)| last)) else { return Ok(Vec::new()) };
         let mut reader = self.log.reader();
@@ -201,7 +218,7 @@ impl Spool {
             }
             written => written?,
         }
-        if self.log.drop_oldest()?.is_none() {
+        if self.log_is_gone || self.log.drop_oldest()?.is_none() {
             self.start_over()?;
         }
         self.front_bytes = bytes.len() as u64;
@@ -211,12 +228,30 @@ impl Spool {
         Ok(())
     }
 
-    /// Empties the log, whose only segment is not wanted any more.
+    /// Empties the log, whose only segment is not wanted any more: by one rename, so that it is there whole or not at all.
     fn start_over(&mut self) -> Result<(), SpoolError> {
-        let dir = self.dir.join(LOG);
-        fs::remove_dir_all(&dir).map_err(SpoolError::io("remove", &dir))?;
-        self.log = open_log(&self.dir, self.segment_bytes)?;
-        self.reader = self.log.reader();
+        let log = self.dir.join(LOG);
+        let gone = log.with_extension(GONE);
+        // One that could not be removed before; the rename says so if it cannot now.
+        let _ = fs::remove_dir_all(&gone);
+        match fs::rename(&log, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(SpoolError::io("remove", &log))?,
+        }
+        self.log_is_gone = true;
+        let _ = fs::remove_dir_all(&gone);
+        // One that cannot be made now is made, or missed, by whoever needs it.
+        let _ = self.begin_log();
+        Ok(())
+    }
+
+    /// Makes a log in the place of one that was put away.
+    fn begin_log(&mut self) -> Result<(), SpoolError> {
+        if self.log_is_gone {
+            self.log = open_log(&self.dir, self.segment_bytes)?;
+            self.reader = self.log.reader();
+            self.log_is_gone = false;
+        }
         Ok(())
     }
 
@@ -225,7 +260,7 @@ impl Spool {
     /// # Errors
     /// One cannot be removed; it stays.
     pub fn trim(&mut self, acknowledged: u64) -> Result<(), SpoolError> {
-        while self.log.oldest().is_some_and(|oldest| oldest.last_seq <= acknowledged) {
+        while !self.log_is_gone && self.log.oldest().is_some_and(|oldest| oldest.last_seq <= acknowledged) {
             self.log.drop_oldest()?;
             self.total.give_back(self.holds());
         }
@@ -238,10 +273,12 @@ impl Spool {
     /// The last word cannot be written, or the disk fails; what there was is left all the same.
     pub fn close(mut self, meta: &Meta) -> Result<(), SpoolError> {
         meta.write(&self.dir)?;
-        if let Some(work) = self.log.dirty() {
+        if !self.log_is_gone
+            && let Some(work) = self.log.dirty()
+        {
             work.sync()?;
         }
-        Ok(())
+        private::sync_dir(&self.place)
     }
 
     /// Nobody wants it any more: nothing of it stays, nor the place, if it is empty.
