@@ -1,12 +1,12 @@
 //! The total of a user: what all watchers of one user, whatever their endpoints, may keep on one file system.
 //!
 //! ```text
-//! STATE/zerovisor/places/DEVICE/lock            held while room is taken
-//! STATE/zerovisor/places/DEVICE/CHECKSUM -> PLACE   each place on that file system with a spool in it
+//! STATE/zerovisor/places/DEVICE-MACHINE/lock                held while room is taken
+//! STATE/zerovisor/places/DEVICE-MACHINE/CHECKSUM -> PLACE   each place on that file system with a spool in it
 //! PLACE/ID/claim                                a hole, as long as the spool may become before its watcher asks again
 //! ```
 //! Room is taken before it is written, and counts from then on; so the total holds however many take some at once, and costs one look at each
-//! spool. Without a directory for
+//! spool. The number of a device is that of one machine: others may share the directory. Without a directory for
 //! the state of its user a watcher counts its own place only.
 
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +20,7 @@ use zerovisor_core::units::Bytes;
 
 use super::error::SpoolError;
 use super::{CLAIM, LOCK, place, private};
+use crate::host;
 
 /// All spools of a user take at most this share of a file system.
 const FILE_SYSTEM_SHARE: u64 = 10;
@@ -127,7 +128,9 @@ impl Register {
     /// None: there is nowhere to keep one.
     fn of(place: &Path) -> Option<Register> {
         let device = fs::metadata(place).ok()?.dev();
-        let dir = place::state_dir()?.join("places").join(format!("{device:x}"));
+        let dir = place::state_dir()?
+            .join("places")
+            .join(format!("{device:x}-{:08x}", crc32c::crc32c(host::machine().as_bytes())));
         private::make_dir(&dir).ok()?;
         Some(Register { dir, device })
     }
