@@ -17,7 +17,7 @@
 //! # fn watch(guard: i32, watcher: Owner, id: [u8; 16], is_alive: impl Fn(Owner) -> bool) -> Result<(), CgroupError> {
 //! let mut site = Site::find();
 //! site.enable(&[guard, watcher.pid]);
-//! site.sweep(watcher.pid_namespace, is_alive);
+//! site.sweep(watcher.pid_namespace, is_alive, Instant::now() + Duration::from_secs(10));
 //! let process = ProcessCgroup { name: "web", id, owner: watcher };
 //! let for_the_guard = site.remains(&process)?.to_text();
 //! let group = site.create(&process)?;

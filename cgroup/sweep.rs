@@ -31,16 +31,18 @@ impl Site {
     /// form are looked at, and only those of `pid_namespace`, the inode of the caller's `/proc/self/ns/pid`: pids of another one
     /// mean nothing here. `alive` says whether an owner still runs; where it cannot know it must say yes.
     ///
-    /// Blocks, for one group at most half a second, for at most 64 groups.
-    pub fn sweep(&self, pid_namespace: u64, alive: impl Fn(Owner) -> bool) -> Swept {
+    /// Blocks, for one group at most half a second, for at most 64 groups, and until `deadline` in all; what it has no time for is left
+    /// to the next.
+    pub fn sweep(&self, pid_namespace: u64, alive: impl Fn(Owner) -> bool, deadline: Instant) -> Swept {
         let mut swept = Swept::default();
         for (name, homes) in stale(self.homes(), pid_namespace, alive) {
-            if swept.removed.len() + swept.failed.len() == SWEPT_MAX {
+            let now = Instant::now();
+            if now >= deadline || swept.removed.len() + swept.failed.len() == SWEPT_MAX {
                 swept.postponed += 1;
                 continue;
             }
-            let removed =
-                Remains::of(&name, &homes).and_then(|remains| remains.kill_and_remove(Instant::now() + GROUP_PATIENCE));
+            let until = deadline.min(now + GROUP_PATIENCE);
+            let removed = Remains::of(&name, &homes).and_then(|remains| remains.kill_and_remove(until));
             match removed {
                 Ok(()) => swept.removed.push(name.as_str().to_owned()),
                 Err(e) => swept.failed.push((name.as_str().to_owned(), e)),

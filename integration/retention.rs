@@ -4,8 +4,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::harness::{Farm, LONG, SOON, count, enough, until};
 
@@ -120,6 +122,45 @@ fn the_total_holds_over_many_and_the_oldest_goes_first() {
     assert_eq!(farm.row("fast")["state"], "EXITED");
 }
 
+/// Of all that is journaled: it was written an hour ago.
+fn an_hour_passes(farm: &Farm) {
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    for process in fs::read_dir(farm.path("zerovisor.data/processes")).unwrap() {
+        for file in fs::read_dir(process.unwrap().path().join("log")).unwrap() {
+            fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(hour_ago).unwrap();
+        }
+    }
+}
+
+/// What nobody removed is not refused when its watcher returns, however old it is; and of what is back in time nothing expires.
+#[test]
+fn a_stopped_process_whose_watcher_lives_outlives_its_journal() {
+    let farm = Farm::new();
+    let names = ["here", "away"];
+    for name in names {
+        farm.watched(&["--name", name, "-d", "sh", "-c", "echo began; exec sleep 1d"]).ok();
+        farm.ctl(&["stop", name]).ok();
+        farm.reaches(name, "STOPPED");
+    }
+    let away = farm.json(&["inspect", "away"])["processes"][0]["watcher_pid"].as_i64().unwrap();
+    let away = Pid::from_raw(i32::try_from(away).unwrap());
+    farm.end_node(Signal::SIGTERM);
+    kill(away, Signal::SIGSTOP).unwrap();
+    an_hour_passes(&farm);
+    farm.start_node(&["--retain-age", "30m"]);
+    until("the one whose watcher is away is forgotten", LONG, || farm.rows("away").is_empty().then_some(()));
+    kill(away, Signal::SIGCONT).unwrap();
+    for name in names {
+        farm.reaches(name, "STOPPED");
+        farm.ctl(&["start", name]).ok();
+        farm.reaches(name, "RUNNING");
+        farm.ctl(&["stop", name]).ok();
+    }
+    let told = farm.jsonl(&["events"]);
+    let removed: Vec<_> = told.iter().filter(|event| event["event"] == "removed").map(|event| &event["name"]).collect();
+    assert_eq!(removed, ["away"], "only that one, and it is told");
+}
+
 #[test]
 fn what_is_too_old_is_forgotten_with_its_process() {
     let farm = Farm::new();
@@ -127,14 +168,9 @@ fn what_is_too_old_is_forgotten_with_its_process() {
     farm.watched(&["--name", "live", "-d", "sh", "-c", "echo live; exec sleep 1d"]).ok();
     farm.wrote("live", "live");
     farm.end_node(Signal::SIGTERM);
-    for process in fs::read_dir(farm.path("zerovisor.data/processes")).unwrap() {
-        for file in fs::read_dir(process.unwrap().path().join("log")).unwrap() {
-            let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-            fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(hour_ago).unwrap();
-        }
-    }
+    an_hour_passes(&farm);
     farm.start_node(&["--retain-age", "30m"]);
-    until("the old one is forgotten", SOON, || farm.rows("old").is_empty().then_some(()));
+    until("the old one is forgotten", LONG, || farm.rows("old").is_empty().then_some(()));
     assert_eq!(farm.ctl(&["logs", "live"]).ok().out(), "live\n", "of a live one the newest segment stays");
     // Its watcher may still be on its way back.
     farm.reaches("live", "RUNNING");

@@ -5,7 +5,7 @@ use std::os::linux::fs::MetadataExt;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gethostname};
 use zerovisor_core::wire::HostProof;
 
 /// This host, as far as proof needs it.
@@ -61,6 +61,14 @@ pub fn may_live(pid: i32, began_ticks: u64) -> bool {
         Ok(ticks) => ticks == Some(began_ticks),
         Err(Unknown) => kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH),
     }
+}
+
+/// What tells this machine from others that share directories with it: its machine-id(5), else its host name.
+pub fn machine() -> String {
+    let id = fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).ok().filter(|id| !id.is_empty());
+    // What a system says of itself in its first boot only is no id.
+    let id = id.filter(|id| id != "uninitialized");
+    id.or_else(|| gethostname().ok()?.into_string().ok()).unwrap_or_default()
 }
 
 /// The parent of a process.

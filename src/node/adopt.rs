@@ -57,7 +57,7 @@ impl Adoption {
                 _ = look.tick() => {}
                 () = self.node.hub.death() => {}
             }
-            self.node.hub.look_begins();
+            let Some(()) = self.node.hub.look_begins().await else { return };
             let Ok(waiting) = self.look().await else { return };
             self.node.hub.look_ended(waiting);
         }

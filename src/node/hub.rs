@@ -84,11 +84,12 @@ enum Message {
     Sampled { id: Id, generation: u64, sample: Box<Sample> },
     LinkEnded { id: Id, generation: u64, farewell: bool, heard: Instant },
     Inherit { hello: Box<WatcherHello>, reply: oneshot::Sender<Result<Declared, Refusal>> },
-    LookBegins,
+    LookBegins { reply: oneshot::Sender<()> },
     LookEnded { waiting: HashSet<Id> },
     Undeclared { id: Id },
     Mourned { id: Id, last_seq: u64 },
-    Inherited { id: Id, generation: u64, whole: bool },
+    Inherited { id: Id, generation: u64, whole: bool, reply: oneshot::Sender<()> },
+    Expired { id: Id },
     Rows { select: Selection, ended: bool, reply: oneshot::Sender<Result<Vec<ProcessRow>, Failure>> },
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
     Totals { reply: oneshot::Sender<Totals> },
@@ -148,9 +149,10 @@ impl Hub {
         self.ask(|reply| Message::Inherit { hello, reply }).await
     }
 
-    /// What was inherited is in the journal, as a whole or for now; its watcher is dead, since its lock could be had.
-    pub(super) fn inherited(&self, id: Id, generation: u64, whole: bool) {
-        self.tell(Message::Inherited { id, generation, whole });
+    /// What was inherited is in the journal, as a whole or for now; its watcher is dead, since its lock could be had. Answered once that it
+    /// is LOST, if so, would outlive us: what was inherited may go then. None: the node is ending.
+    pub(super) async fn inherited(&self, id: Id, generation: u64, whole: bool) -> Option<()> {
+        self.ask(|reply| Message::Inherited { id, generation, whole, reply }).await
     }
 
     /// Of a process whose watcher is dead all that it sent is written, up to this record.
@@ -163,9 +165,10 @@ impl Hub {
         self.deaths.notified().await;
     }
 
-    /// It is looked for what watchers have left.
-    pub(super) fn look_begins(&self) {
-        self.tell(Message::LookBegins);
+    /// What watchers have left is to be looked for. Answered once it is known whose death that look is for: of one that is found later it
+    /// may have passed the place. None: the node is ending.
+    pub(super) async fn look_begins(&self) -> Option<()> {
+        self.ask(|reply| Message::LookBegins { reply }).await
     }
 
     /// All that was there was inherited, but for what these have left, which the journal does not take yet.
@@ -218,10 +221,9 @@ impl Hub {
         self.ask(|reply| Message::Known { id, reply }).await.flatten()
     }
 
-    /// Retention has come to the last of a process that is not written: forgets it, unless it is live.
+    /// Retention has come to the last of a process that is not written: forgets it, unless it is live or its watcher is here.
     pub(super) fn expired(&self, id: Id) {
-        // Nobody waits for the answer.
-        self.tell(Message::Remove { id, force: false, reply: oneshot::channel().0 });
+        self.tell(Message::Expired { id });
     }
 
     /// Forgets a process whose watcher is gone, and removes its journal.
@@ -285,11 +287,15 @@ impl HubTask {
             Message::Inherit { hello, reply } => {
                 let _ = reply.send(self.inherit(&hello));
             }
-            Message::LookBegins => self.deaths.look_begins(),
+            Message::LookBegins { reply } => {
+                self.deaths.look_begins();
+                let _ = reply.send(());
+            }
             Message::LookEnded { waiting } => self.look_ended(&waiting),
             Message::Mourned { id, last_seq } => self.mourned(id, last_seq),
-            Message::Inherited { id, generation, whole } => self.inherited(id, generation, whole),
+            Message::Inherited { id, generation, whole, reply } => self.inherited(id, generation, whole, reply),
             Message::Undeclared { id } => self.registry.forget_unwritten(id),
+            Message::Expired { id } => self.expire(id),
             Message::Opened { id, story } => self.registry.opened(id, *story),
             Message::Journaled { id, facts } => {
                 for (head, fact) in facts {

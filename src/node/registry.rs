@@ -95,7 +95,7 @@ impl Entry {
     }
 
     /// Whether it had ended when its watcher first came here: the facts that say how are on their way.
-    pub(super) fn is_to_tell(&self) -> bool {
+    fn is_to_tell(&self) -> bool {
         self.story.state.is_none() && !self.declared.is_live()
     }
 

@@ -1,12 +1,9 @@
 //! A spool whose watcher is gone, being taken in.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use zerovisor_core::id::Id;
 use zerovisor_core::record::Record;
 
@@ -53,7 +50,8 @@ impl Left {
         if !private::check_dir(place.dir())? || !private::check_dir(&dir)? {
             return Ok(None);
         }
-        let Some(lock) = lock(&dir)? else { return Ok(None) };
+        let options = &mut OpenOptions::new();
+        let Some(lock) = private::lock(&dir.join(LOCK), options.read(true).write(true))? else { return Ok(None) };
         let path = dir.join(super::META);
         let meta = Meta::read(&dir)?.ok_or_else(|| SpoolError::bad(&path, "it is missing"))?;
         if meta.hello.id != id {
@@ -127,23 +125,4 @@ impl Left {
 fn oldest(log: &mut LogReader) -> u64 {
     log.seek_first();
     log.next_seq()
-}
-
-/// The lock of a spool that nobody holds.
-fn lock(dir: &Path) -> Result<Option<Flock<File>>, SpoolError> {
-    let path = dir.join(LOCK);
-    let Some(file) = private::open(&path, OpenOptions::new().read(true).write(true))? else { return Ok(None) };
-    let inode = file.metadata().map_err(SpoolError::io("stat", &path))?.ino();
-    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        Err((_, errno)) => return Err(SpoolError::io("lock", &path)(errno.into())),
-    };
-    // Its holder may have removed it while we came.
-    match fs::symlink_metadata(&path) {
-        Ok(meta) if meta.ino() == inode => Ok(Some(lock)),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(SpoolError::io("stat", &path)(error)),
-    }
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use nix::unistd::{AccessFlags, faccessat};
 
 use super::error::SpoolError;
 use super::private;
+use crate::host;
 use crate::net::Endpoint;
 
 /// Of what a user wrote, so much goes into a directory's name, in bytes: the file system allows 255.
@@ -29,20 +31,24 @@ impl Place {
     /// |---|---|
     /// | `ipc://PATH/NAME.sock` | `PATH/NAME.spool`: whoever binds that socket finds it |
     /// | `tcp://HOST:PORT` | `$XDG_STATE_HOME/zerovisor/spool/HOST-PORT`, by default below `$HOME/.local/state` |
+    /// | `tcp://localhost:PORT` | `.../localhost-PORT-CHECKSUM`, as is 127.0.0.1 or ::1 |
     /// | any, with `given` | `GIVEN/NAME-CHECKSUM` |
+    ///
+    /// A home may be shared by machines, and localhost is another on each: there the checksum is of this one's id too.
     ///
     /// Always absolute: the working directory may change later.
     ///
     /// # Errors
     /// The working directory is gone; [`SpoolError::NoHome`].
     pub fn of(endpoint: &Endpoint, given: Option<&Path>) -> Result<Place, SpoolError> {
-        Place::within(endpoint, given, &|name| env::var_os(name))
+        Place::within(endpoint, given, &|name| env::var_os(name), &host::machine())
     }
 
     pub(super) fn within(
         endpoint: &Endpoint,
         given: Option<&Path>,
         variable: &dyn Fn(&str) -> Option<OsString>,
+        machine: &str,
     ) -> Result<Place, SpoolError> {
         let dir = match (given, endpoint) {
             (Some(given), Endpoint::Ipc(path)) => {
@@ -51,7 +57,8 @@ impl Place {
                 absolute(given)?.join(checked_key(&name, socket.as_os_str().as_bytes()))
             }
             (Some(given), Endpoint::Tcp { host, port }) => {
-                absolute(given)?.join(checked_key(&format!("{host}-{port}"), endpoint.to_string().as_bytes()))
+                let exact = if is_loopback(host) { format!("{endpoint} {machine}") } else { endpoint.to_string() };
+                absolute(given)?.join(checked_key(&format!("{host}-{port}"), exact.as_bytes()))
             }
             (None, Endpoint::Ipc(path)) => {
                 let socket = absolute(path)?;
@@ -63,7 +70,10 @@ impl Place {
             }
             (None, Endpoint::Tcp { host, port }) => {
                 let home = state_home(variable).ok_or_else(|| SpoolError::NoHome(endpoint.to_string()))?;
-                home.join("zerovisor/spool").join(key(&format!("{host}-{port}")))
+                let name = format!("{host}-{port}");
+                let exact = format!("{name} {machine}");
+                let key = if is_loopback(host) { checked_key(&name, exact.as_bytes()) } else { key(&name) };
+                home.join("zerovisor/spool").join(key)
             }
         };
         Ok(Place { dir })
@@ -90,6 +100,11 @@ impl Place {
         faccessat(AT_FDCWD, near, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
             .map_err(|errno| SpoolError::io("write in", near)(errno.into()))
     }
+}
+
+/// Whether that is another host on each machine.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Where this program keeps state of its user; none: there is no such place.
@@ -144,8 +159,17 @@ mod tests {
     use super::*;
 
     fn place(endpoint: &str, given: Option<&str>, vars: &[(&str, &str)]) -> Result<String, SpoolError> {
+        place_on("a machine", endpoint, given, vars)
+    }
+
+    fn place_on(
+        machine: &str,
+        endpoint: &str,
+        given: Option<&str>,
+        vars: &[(&str, &str)],
+    ) -> Result<String, SpoolError> {
         let variable = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
-        let found = Place::within(&endpoint.parse().unwrap(), given.map(Path::new), &variable)?;
+        let found = Place::within(&endpoint.parse().unwrap(), given.map(Path::new), &variable, machine)?;
         Ok(found.dir().to_str().unwrap().to_owned())
     }
 
@@ -171,6 +195,19 @@ mod tests {
         let relative = [("HOME", "/home/u"), ("XDG_STATE_HOME", "s")];
         assert_eq!(place("tcp://a:1", None, &relative).unwrap(), format!("{state}/a-1"));
         assert!(matches!(place("tcp://a:1", None, &[("HOME", "")]), Err(SpoolError::NoHome(_))));
+    }
+
+    #[test]
+    fn machines_that_share_a_home_share_no_localhost() {
+        for given in [None, Some("/given")] {
+            let on = |machine, endpoint| place_on(machine, endpoint, given, &[("HOME", "/home/u")]).unwrap();
+            for own in ["tcp://localhost:1", "tcp://127.0.0.1:1", "tcp://127.1.2.3:1", "tcp://[::1]:1"] {
+                assert_ne!(on("one", own), on("other", own));
+                assert_eq!(on("one", own), on("one", own));
+            }
+            // Whoever binds that takes in what any of them has left for it.
+            assert_eq!(on("one", "tcp://a.b:1"), on("other", "tcp://a.b:1"));
+        }
     }
 
     #[test]

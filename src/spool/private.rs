@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
 use super::error::SpoolError;
@@ -63,6 +64,23 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions) -> Result<Option<File
     check(path, &meta).map(|()| Some(file))
 }
 
+/// The lock that a file of ours is; none: there is none, somebody holds it, or it was removed or replaced while we came.
+pub(super) fn lock(path: &Path, options: &mut OpenOptions) -> Result<Option<Flock<File>>, SpoolError> {
+    let Some(file) = open(path, options)? else { return Ok(None) };
+    let inode = file.metadata().map_err(SpoolError::io("stat", path))?.ino();
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, errno)) => return Err(SpoolError::io("lock", path)(errno.into())),
+    };
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.ino() == inode => Ok(Some(lock)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SpoolError::io("stat", path)(error)),
+    }
+}
+
 /// What a file of ours holds, at most `max_bytes`; none if there is none.
 pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, SpoolError> {
     let Some(file) = open(path, OpenOptions::new().read(true))? else { return Ok(None) };
@@ -74,20 +92,29 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, Spool
     Ok(Some(bytes))
 }
 
-/// Puts a file in the place of another, whole or not at all.
+/// Puts a file in the place of another, whole or not at all, and brings it to the disk.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
     let new = path.with_extension("new");
     let write = || {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
-        options.open(&new)?.write_all(bytes)?;
+        let mut file = options.open(&new)?;
+        file.write_all(bytes)?;
+        // Before the rename: a power cut must not leave the name with nothing behind it.
+        file.sync_all()?;
         fs::rename(&new, path)
     };
     write().map_err(|error| {
         // Half a file takes room that may be what is missing.
         let _ = fs::remove_file(&new);
         SpoolError::io("write", path)(error)
-    })
+    })?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Brings the names in a directory to the disk.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(SpoolError::io("sync", dir))
 }
 
 /// Bytes of all files below a directory of ours, as far as they can be seen.

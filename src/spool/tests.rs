@@ -305,3 +305,24 @@ fn what_was_acknowledged_and_what_was_damaged_are_told_apart() {
     fs::write(place.dir().join(id().to_string()).join(FRONT), "no front").unwrap();
     assert_eq!(take(&place).kept_from(), 1, "what stood for the first ones is damaged");
 }
+
+/// Each sweeps what the others are just making: nobody must be taken for dead who is not.
+#[test]
+fn many_that_begin_at_once_leave_one_another_alone() {
+    const WATCHERS: u8 = 8;
+    const ROUNDS: u8 = 30;
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(&dir);
+    let watcher = |watcher: u8| {
+        for round in 0..ROUNDS {
+            let hello = WatcherHello { id: Id::from_random([watcher + 1; 16]), ..meta().hello };
+            let spool = Spool::create(&place, &Meta { hello, ..meta() });
+            let spool = spool.unwrap_or_else(|error| panic!("round {round} of {watcher}: {error}"));
+            let whole = [LOCK, META].map(|name| spool.dir().join(name).exists());
+            assert_eq!(whole, [true; 2], "lock and declaration, round {round} of {watcher}");
+            spool.remove().unwrap();
+        }
+    };
+    std::thread::scope(|scope| (0..WATCHERS).for_each(|n| drop(scope.spawn(move || watcher(n)))));
+    assert!(!place.dir().exists(), "nothing stays");
+}

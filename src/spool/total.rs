@@ -1,12 +1,12 @@
 //! The total of a user: what all watchers of one user, whatever their endpoints, may keep on one file system.
 //!
 //! ```text
-//! STATE/zerovisor/places/DEVICE/lock            held while room is taken
-//! STATE/zerovisor/places/DEVICE/CHECKSUM -> PLACE   each place on that file system with a spool in it
+//! STATE/zerovisor/places/DEVICE-MACHINE/lock                held while room is taken
+//! STATE/zerovisor/places/DEVICE-MACHINE/CHECKSUM -> PLACE   each place on that file system with a spool in it
 //! PLACE/ID/claim                                a hole, as long as the spool may become before its watcher asks again
 //! ```
 //! Room is taken before it is written, and counts from then on; so the total holds however many take some at once, and costs one look at each
-//! spool. Without a directory for
+//! spool. The number of a device is that of one machine: others may share the directory. Without a directory for
 //! the state of its user a watcher counts its own place only.
 
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +20,7 @@ use zerovisor_core::units::Bytes;
 
 use super::error::SpoolError;
 use super::{CLAIM, LOCK, place, private};
+use crate::host;
 
 /// All spools of a user take at most this share of a file system.
 const FILE_SYSTEM_SHARE: u64 = 10;
@@ -47,7 +48,7 @@ impl Total {
     /// [`SpoolError::Full`]; the disk fails.
     pub(super) fn take(&mut self, bytes: u64, ahead: u64, holds: u64) -> Result<(), SpoolError> {
         if bytes > self.claimed {
-            self.claim(ahead.max(bytes), holds)?;
+            self.claim(bytes, ahead, holds)?;
         }
         (self.claimed, self.unwritten) = (self.claimed - bytes, self.unwritten + bytes);
         Ok(())
@@ -70,7 +71,7 @@ impl Total {
         self.claim = dir.join(CLAIM);
     }
 
-    fn claim(&mut self, bytes: u64, holds: u64) -> Result<(), SpoolError> {
+    fn claim(&mut self, bytes: u64, ahead: u64, holds: u64) -> Result<(), SpoolError> {
         let system =
             statvfs(&self.place).map_err(|errno| SpoolError::io("ask the size of", &self.place)(errno.into()))?;
         let limit = system.blocks().saturating_mul(system.fragment_size()) / FILE_SYSTEM_SHARE;
@@ -84,13 +85,13 @@ impl Total {
             places.push(self.place.clone());
         }
         let kept = places.iter().map(|place| claimed_in(place)).fold(0, u64::saturating_add);
-        if kept.saturating_add(bytes) > limit {
+        let Some(granted) = granted(bytes, ahead, limit.saturating_sub(kept)) else {
             self.claimed = 0;
             let why = "a tenth of its file system, for all spools of a user,";
             return Err(SpoolError::Full { dir: self.place.clone(), why, limit: Bytes(limit) });
-        }
-        self.write_claim(own.saturating_add(bytes))?;
-        self.claimed = bytes;
+        };
+        self.write_claim(own.saturating_add(granted))?;
+        self.claimed = granted;
         Ok(())
     }
 
@@ -102,6 +103,11 @@ impl Total {
         // A hole: it takes no room itself.
         file.set_len(bytes).map_err(SpoolError::io("write", &self.claim))
     }
+}
+
+/// How much is granted of this room to one that needs so many bytes and would like some ahead; none: less than it needs is there.
+fn granted(bytes: u64, ahead: u64, room: u64) -> Option<u64> {
+    (bytes <= room).then(|| ahead.max(bytes).min(room))
 }
 
 /// What the spools of a place may become together, in bytes.
@@ -122,7 +128,9 @@ impl Register {
     /// None: there is nowhere to keep one.
     fn of(place: &Path) -> Option<Register> {
         let device = fs::metadata(place).ok()?.dev();
-        let dir = place::state_dir()?.join("places").join(format!("{device:x}"));
+        let dir = place::state_dir()?
+            .join("places")
+            .join(format!("{device:x}-{:08x}", crc32c::crc32c(host::machine().as_bytes())));
         private::make_dir(&dir).ok()?;
         Some(Register { dir, device })
     }
@@ -151,5 +159,19 @@ impl Register {
         // Whoever makes it again says so again.
         let _ = fs::remove_file(link);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_is_granted_to_the_last_byte_of_the_room() {
+        assert_eq!(granted(10, 100, 1000), Some(100), "with some ahead");
+        assert_eq!(granted(200, 100, 1000), Some(200));
+        assert_eq!(granted(10, 100, 60), Some(60), "as much ahead as there is");
+        assert_eq!(granted(10, 100, 10), Some(10));
+        assert_eq!(granted(10, 100, 9), None);
     }
 }

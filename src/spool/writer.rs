@@ -3,9 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, fallocate};
 use zerovisor_core::id::Id;
 use zerovisor_core::record::Record;
 use zerovisor_core::units::Bytes;
@@ -26,8 +28,11 @@ const RESERVE_BYTES: i64 = 256 << 10;
 const NEW_BYTES: u64 = (256 + 96) << 10;
 /// So much of the user's total is taken at once, at first, in bytes; later as much as a quarter of what is there, up to a segment.
 const CLAIM_BYTES: u64 = 256 << 10;
-/// Another watcher may remove the empty place just when we make ours in it; so look again, but not for ever.
-const ATTEMPTS: usize = 4;
+/// A neighbour may remove the empty place just when we make ours in it, or have our lock while it looks whether we are dead; so look
+/// again, but not for ever: it needs some system calls, and a loaded machine may keep it from them.
+const ATTEMPTS: usize = 100;
+/// Between two such looks.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(5);
 
 /// How large a spool may become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +56,8 @@ pub struct Spool {
     _lock: Flock<File>,
     log: SegmentLog,
     reader: LogReader,
+    /// Its directory was put away, and the next one could not be made yet.
+    log_is_gone: bool,
     limit: Limit,
     segment_bytes: u64,
     total: Total,
@@ -94,7 +101,18 @@ impl Spool {
         total.moved(&dir);
         total.written();
         let (place, reader) = (place.dir().to_path_buf(), log.reader());
-        Ok(Spool { place, dir, _lock: lock, log, reader, limit, segment_bytes, total, front_bytes: 0 })
+        Ok(Spool {
+            place,
+            dir,
+            _lock: lock,
+            log,
+            reader,
+            log_is_gone: false,
+            limit,
+            segment_bytes,
+            total,
+            front_bytes: 0,
+        })
     }
 
     /// Its directory.
@@ -106,18 +124,19 @@ impl Spool {
     /// Bytes of all records in it.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.log.bytes()
+        if self.log_is_gone { 0 } else { self.log.bytes() }
     }
 
     /// What it counts for, in bytes.
     fn holds(&self) -> u64 {
-        self.log.bytes().saturating_add(self.front_bytes).saturating_add(NEW_BYTES)
+        self.bytes().saturating_add(self.front_bytes).saturating_add(NEW_BYTES)
     }
 
     /// First and last sequence number in its log; none while that is empty.
     #[must_use]
     pub fn range(&self) -> Option<(u64, u64)> {
-        Some((self.log.first_seq()?, self.log.last()?.0))
+        let log = (!self.log_is_gone).then_some(&self.log)?;
+        Some((log.first_seq()?, log.last()?.0))
     }
 
     /// Adds records behind the last one. When it returns they are with the kernel.
@@ -125,6 +144,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Full`] and other failures; a prefix may have been added: [`Spool::range`] says up to which record.
     pub fn append(&mut self, records: &[Record]) -> Result<(), SpoolError> {
+        self.begin_log()?;
         let mut room = self.limit.bytes.saturating_sub(self.log.bytes());
         let ahead = (self.log.bytes() / 4).clamp(CLAIM_BYTES, self.segment_bytes);
         let holds = self.holds();
@@ -155,6 +175,7 @@ impl Spool {
     /// # Errors
     /// It cannot be read.
     pub fn read_from(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, SpoolError> {
+        self.begin_log()?;
         if self.reader.next_seq() != seq {
             self.reader.seek_seq(seq);
         }
@@ -166,6 +187,7 @@ impl Spool {
     /// # Errors
     /// It cannot be read.
     pub fn oldest(&mut self) -> Result<Vec<Record>, SpoolError> {
+        self.begin_log()?;
         let oldest = self.log.oldest().map(|Dropped { last_seq, .. }| last_seq);
         let Some(last_seq) = oldest.or(self.range().map(|(_, last)| last)) else { return Ok(Vec::new()) };
         let mut reader = self.log.reader();
@@ -196,7 +218,7 @@ impl Spool {
             }
             written => written?,
         }
-        if self.log.drop_oldest()?.is_none() {
+        if self.log_is_gone || self.log.drop_oldest()?.is_none() {
             self.start_over()?;
         }
         self.front_bytes = bytes.len() as u64;
@@ -206,12 +228,30 @@ impl Spool {
         Ok(())
     }
 
-    /// Empties the log, whose only segment is not wanted any more.
+    /// Empties the log, whose only segment is not wanted any more: by one rename, so that it is there whole or not at all.
     fn start_over(&mut self) -> Result<(), SpoolError> {
-        let dir = self.dir.join(LOG);
-        fs::remove_dir_all(&dir).map_err(SpoolError::io("remove", &dir))?;
-        self.log = open_log(&self.dir, self.segment_bytes)?;
-        self.reader = self.log.reader();
+        let log = self.dir.join(LOG);
+        let gone = log.with_extension(GONE);
+        // One that could not be removed before; the rename says so if it cannot now.
+        let _ = fs::remove_dir_all(&gone);
+        match fs::rename(&log, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(SpoolError::io("remove", &log))?,
+        }
+        self.log_is_gone = true;
+        let _ = fs::remove_dir_all(&gone);
+        // One that cannot be made now is made, or missed, by whoever needs it.
+        let _ = self.begin_log();
+        Ok(())
+    }
+
+    /// Makes a log in the place of one that was put away.
+    fn begin_log(&mut self) -> Result<(), SpoolError> {
+        if self.log_is_gone {
+            self.log = open_log(&self.dir, self.segment_bytes)?;
+            self.reader = self.log.reader();
+            self.log_is_gone = false;
+        }
         Ok(())
     }
 
@@ -220,7 +260,7 @@ impl Spool {
     /// # Errors
     /// One cannot be removed; it stays.
     pub fn trim(&mut self, acknowledged: u64) -> Result<(), SpoolError> {
-        while self.log.oldest().is_some_and(|oldest| oldest.last_seq <= acknowledged) {
+        while !self.log_is_gone && self.log.oldest().is_some_and(|oldest| oldest.last_seq <= acknowledged) {
             self.log.drop_oldest()?;
             self.total.give_back(self.holds());
         }
@@ -233,10 +273,12 @@ impl Spool {
     /// The last word cannot be written, or the disk fails; what there was is left all the same.
     pub fn close(mut self, meta: &Meta) -> Result<(), SpoolError> {
         meta.write(&self.dir)?;
-        if let Some(work) = self.log.dirty() {
+        if !self.log_is_gone
+            && let Some(work) = self.log.dirty()
+        {
             work.sync()?;
         }
-        Ok(())
+        private::sync_dir(&self.place)
     }
 
     /// Nobody wants it any more: nothing of it stays, nor the place, if it is empty.
@@ -254,7 +296,11 @@ pub(super) fn remove(place: &Path, dir: &Path) -> Result<(), SpoolError> {
     let gone = dir.with_extension(GONE);
     let _ = fs::remove_dir_all(&gone);
     fs::rename(dir, &gone).map_err(SpoolError::io("remove", dir))?;
-    fs::remove_dir_all(&gone).map_err(SpoolError::io("remove", &gone))?;
+    match fs::remove_dir_all(&gone) {
+        // Swept by a neighbour meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        removed => removed.map_err(SpoolError::io("remove", &gone))?,
+    }
     // Others may be in it.
     let _ = fs::remove_dir(place);
     Ok(())
@@ -274,21 +320,13 @@ fn made(place: &Path, new: &Path) -> Result<Flock<File>, SpoolError> {
             Ok(None) => return Err(SpoolError::io("lock", new)(Errno::EWOULDBLOCK.into())),
             Err(error) => return Err(error),
         }
+        thread::sleep(BETWEEN_ATTEMPTS);
     }
 }
 
-/// The lock of a new spool; none: somebody has it.
+/// The lock of a new spool; none: somebody has it, or the directory went while we came.
 fn locked(new: &Path) -> Result<Option<Flock<File>>, SpoolError> {
-    let path = new.join(LOCK);
-    let options = &mut OpenOptions::new();
-    let Some(file) = private::open(&path, options.read(true).write(true).create(true).truncate(false))? else {
-        return Ok(None);
-    };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(SpoolError::io("lock", &path)(errno.into())),
-    }
+    private::lock(&new.join(LOCK), OpenOptions::new().read(true).write(true).create(true).truncate(false))
 }
 
 fn open_log(dir: &Path, segment_bytes: u64) -> Result<SegmentLog, JournalError> {
@@ -313,19 +351,27 @@ fn sweep(place: &Path) {
     for path in fs::read_dir(place).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
         let is_id = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.parse::<Id>().is_ok());
         let leftover = path.extension().is_some_and(|ending| ending == NEW || ending == GONE);
-        if is_id && leftover && private::check_dir(&path).is_ok_and(|there| there) && is_free(&path) {
-            // Tried again by the next.
-            let _ = fs::remove_dir_all(path);
+        if is_id && leftover && private::check_dir(&path).is_ok_and(|there| there) {
+            sweep_one(&path);
         }
     }
 }
 
-/// Whether nobody has its lock.
-fn is_free(dir: &Path) -> bool {
-    match private::open(&dir.join(LOCK), OpenOptions::new().read(true)) {
-        Ok(Some(file)) => Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok(),
-        // One that is being made has none yet.
-        Ok(None) => dir.extension().is_some_and(|ending| ending == GONE),
-        Err(_) => false,
+/// Removes one of them, unless somebody has its lock. What fails is tried again by the next.
+fn sweep_one(dir: &Path) {
+    match private::lock(&dir.join(LOCK), OpenOptions::new().read(true).write(true)) {
+        // Renamed with the lock in hand: whoever makes it anew meanwhile has another directory, in which nothing is removed.
+        Ok(Some(lock)) => {
+            let gone = dir.with_extension(GONE);
+            if dir == gone || fs::rename(dir, &gone).is_ok() {
+                let _ = fs::remove_dir_all(&gone);
+            }
+            drop(lock);
+        }
+        // Without a lock: one that is being made has none yet, one that is removed none any more.
+        Ok(None) if dir.extension().is_some_and(|ending| ending == GONE) && !dir.join(LOCK).exists() => {
+            let _ = fs::remove_dir_all(dir);
+        }
+        Ok(None) | Err(_) => {}
     }
 }

@@ -18,6 +18,10 @@ use crate::host;
 
 /// How long after the start the cgroups of dead watchers are looked for: not while the child is being started.
 const SWEEP_AFTER: Duration = Duration::from_millis(100);
+/// How long that may take, beside everything else.
+const SWEEP_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take at the watcher's end, which whoever started the program waits for.
+const LAST_SWEEP_WITHIN: Duration = Duration::from_millis(500);
 /// How long after the end of a run its cgroup is tried to be removed again, if the kernel held it still.
 const REMOVE_AGAIN: Duration = Duration::from_millis(100);
 /// So many such cgroups are tried again; the oldest beyond them go with the group, at the watcher's end.
@@ -251,7 +255,7 @@ impl Placed {
     /// jobs are short nobody else would.
     pub(super) fn remove(&mut self) {
         if let Some(sweep) = self.sweep.take_if(|sweep| sweep.at.is_some()) {
-            sweep.look();
+            sweep.look(LAST_SWEEP_WITHIN);
         }
         if let Some(group) = self.group.take() {
             // Something lives in it still: the guard kills that and tries again.
@@ -264,15 +268,15 @@ impl Sweep {
     /// On a thread, since it blocks, and since what it frees goes back with the thread: with 100 neighbours the look alone left 60 KiB
     /// of this one's heap in pieces.
     fn sweep(self) {
-        let work = move || self.look();
+        let work = move || self.look(SWEEP_WITHIN);
         // Without threads to be had the next start sweeps.
         let _later = thread::Builder::new().name("zv-sweep".to_owned()).stack_size(STACK_BYTES).spawn(work);
     }
 
     /// Blocks: for some microseconds where nothing is left.
-    fn look(self) {
+    fn look(self, within: Duration) {
         let alive = |owner: Owner| host::may_live(owner.pid, owner.start_ticks);
         // What cannot be removed, the next start tries again.
-        let _swept = self.site.sweep(self.pid_namespace, alive);
+        let _swept = self.site.sweep(self.pid_namespace, alive, Instant::now() + within);
     }
 }

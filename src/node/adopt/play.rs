@@ -101,7 +101,8 @@ pub(super) async fn play(node: &Node, named: Id, left: Left) -> Result<(), PlayE
         tracing::info!(%name, %id, bytes, records, "took in what was kept while no zerovisor was here");
         node.scribe.note(Timestamp(now_us()), Some((id, name)), Happening::TookIn { bytes, records });
     }
-    node.hub.inherited(id, generation, fed.is_ok());
+    // Its spool is the last that knows of its death, until that is on record too.
+    node.hub.inherited(id, generation, fed.is_ok()).await.ok_or(PlayError::Ending)?;
     removed(fed?.1).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::wire::{Refusal, WatcherHello};
@@ -25,14 +25,16 @@ impl HubTask {
         Ok(declared)
     }
 
-    /// All of it is in the journal, or for now no more.
-    pub(super) fn inherited(&mut self, id: Id, generation: u64, whole: bool) {
-        // One of which no fact is left has at least said that it had ended.
-        let parted = whole && self.registry.get(id).is_some_and(Entry::is_to_tell);
-        let live = self.registry.unlink(id, generation, parted, Instant::now()).is_some();
+    /// All of it is in the journal, or for now no more. Answered once that it is LOST, if so, is on record.
+    pub(super) fn inherited(&mut self, id: Id, generation: u64, whole: bool, reply: oneshot::Sender<()>) {
+        let live = self.registry.unlink(id, generation, false, Instant::now()).is_some();
         // One that is tried again and again is LOST once it is whole.
         if live && whole {
+            self.deaths.answer_when_buried(id, reply);
             self.bury_behind(id);
+        } else {
+            // It may have gone meanwhile.
+            let _ = reply.send(());
         }
         self.close_if_ended(id);
     }

@@ -12,6 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use zerovisor_core::fact::State;
 use zerovisor_core::id::Id;
 use zerovisor_core::view::Happening;
@@ -30,12 +31,28 @@ pub(super) struct Deaths {
     sought: HashMap<Id, Instant>,
     /// What they sent may still be on its way to the journal.
     waited_for: HashSet<Id>,
+    /// Who is to hear of the end of that wait: whoever takes in what a watcher left, one at a time.
+    heirs: HashMap<Id, oneshot::Sender<()>>,
 }
 
 impl Deaths {
     /// Whoever was found dead by now is looked for.
     pub(super) fn look_begins(&mut self) {
         self.sought.extend(self.found.drain());
+    }
+
+    /// Somebody is to hear when all that this one sent is written.
+    pub(super) fn answer_when_buried(&mut self, id: Id, heir: oneshot::Sender<()>) {
+        self.heirs.insert(id, heir);
+    }
+
+    /// All that it sent is written, and what follows from that done.
+    fn buried(&mut self, id: Id) {
+        self.waited_for.remove(&id);
+        if let Some(heir) = self.heirs.remove(&id) {
+            // It may have gone meanwhile.
+            let _ = heir.send(());
+        }
     }
 
     /// A watcher is dead. False: that is known.
@@ -98,11 +115,11 @@ impl HubTask {
 
     /// All that it sent is written.
     pub(super) fn mourned(&mut self, id: Id, last_seq: u64) {
-        self.deaths.waited_for.remove(&id);
         if self.registry.bury(id) {
             self.note_of(id, Happening::LostAfter { seq: last_seq });
             self.scribe.mark_lost(id);
         }
+        self.deaths.buried(id);
         self.close_if_ended(id);
     }
 

@@ -1,4 +1,4 @@
-//! Removing a process.
+//! Processes that go: removed by somebody, or expired.
 
 use tokio::sync::oneshot;
 use zerovisor_core::id::Id;
@@ -7,6 +7,7 @@ use zerovisor_core::view::Happening;
 use zerovisor_core::wire::Outcome;
 
 use super::HubTask;
+use crate::node::registry::Entry;
 use crate::node::scribe::now_us;
 
 impl HubTask {
@@ -33,5 +34,18 @@ impl HubTask {
             };
             let _ = reply.send(outcome);
         });
+    }
+
+    /// Forgets a process and its journal, unless it is live or its watcher is here. Nobody asked for that: a watcher that was away brings
+    /// it back, and so does what a watcher left on disk.
+    pub(super) fn expire(&mut self, id: Id) {
+        let stays = |entry: &Entry| entry.orders().is_some() || entry.shown_state().is_live();
+        if self.registry.get(id).is_none_or(stays) {
+            return;
+        }
+        let Some(entry) = self.registry.forget(id) else { return };
+        self.scribe.note(Timestamp(now_us()), Some((id, entry.meta.name)), Happening::Removed);
+        // What is left of it if that fails is found by the next start, and expires again.
+        drop(self.scribe.remove(id));
     }
 }

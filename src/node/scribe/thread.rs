@@ -100,7 +100,8 @@ impl Thread {
             own_work,
             unsynced: HashSet::new(),
             sync_at: None,
-            retain_at: Instant::now(),
+            // Not before watchers had time to come back: of what they hold nothing expires.
+            retain_at: Instant::now() + RETENTION_EVERY,
             written_bytes: 0,
             written_at_look: 0,
             holds_free_memory: false,
