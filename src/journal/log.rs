@@ -109,17 +109,18 @@ impl SegmentLog {
             torn: false,
             index: a.index,
         });
-        let on_disk = found.segments.iter().rev().nth(2).map(Mark::end_of);
+        let is_empty = found.segments.is_empty();
         let log = Self {
-            // What a dead process left may be in the page cache only, also just before a roll.
-            unsynced_from: found.segments.iter().rev().nth(1).or(found.segments.last()).map(|s| s.first_seq),
+            // What a dead process left may be in the page cache only: any number of segments, if they are small.
+            unsynced_from: found.segments.first().map(|s| s.first_seq),
             active,
-            shared: Arc::new(Shared::new(dir.to_path_buf(), index_every, found.segments).synced_to(on_disk)),
+            shared: Arc::new(Shared::new(dir.to_path_buf(), index_every, found.segments)),
             segment_bytes: cfg.segment_bytes,
             retain_bytes: cfg.retain_bytes,
             retain_age_us: cfg.retain_age_us,
-            dir_unsynced: created,
-            parent_unsynced: created,
+            // So may the entries of their files, and of the directory itself: a file that is on the disk without them is lost.
+            dir_unsynced: created || !is_empty,
+            parent_unsynced: created || !is_empty,
         };
         Ok((log, found.recovery))
     }

@@ -80,12 +80,6 @@ impl Shared {
         }
     }
 
-    /// The same, of which everything before `mark` counts as being on the disk.
-    pub(super) fn synced_to(mut self, mark: Option<Mark>) -> Self {
-        self.disk.get_mut().unwrap_or_else(PoisonError::into_inner).synced = mark;
-        self
-    }
-
     /// What is known of the disk. Every change is one assignment or two that do not fail.
     pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)

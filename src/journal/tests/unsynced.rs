@@ -173,3 +173,22 @@ fn what_cannot_be_read_back_ends_the_log_there() {
     assert_eq!(drain(&mut follower), (batch(1..=22, 1000), vec![]));
     assert_eq!(all(&path), batch(1..=22, 1000));
 }
+
+#[test]
+fn whatever_a_dead_writer_left_counts_as_unsynced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    filled(&path, small(), &batch(1..=100, 1000));
+    let segments = segment_files(&path, "seg").len();
+    assert!(segments > 4, "{segments} segments");
+    let mut log = open(&path, small());
+    let work = log.dirty().unwrap();
+    assert_eq!((work.sealed.len() + 1, work.active.is_some(), work.dir, work.parent), (segments, true, true, true));
+    // Before that is done nothing vouches for any of it; behind it, nothing is in doubt.
+    let mended = open(&path, small()).mend().unwrap();
+    assert_eq!(mended.bytes, 100 * 1040);
+    let mut log = open(&path, small());
+    log.dirty().unwrap().sync().unwrap();
+    assert_eq!(log.mend().unwrap().bytes, 0);
+    assert_eq!(all(&path), batch(1..=100, 1000));
+}
