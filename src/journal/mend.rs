@@ -66,7 +66,6 @@ impl SegmentLog {
             let copy = self.copy(info, from)?;
             mended.bytes += copy.as_ref().map_or(0, |copy| copy.info.end - SEGMENT_HEADER_BYTES);
             let whole = copy.as_ref().is_some_and(|copy| copy.info.last_seq == info.last_seq);
-            self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
             if !whole {
                 self.give_up(&segments[at + 1..])?;
                 mended.lost_after = Some(self.last().map_or(0, |(seq, _)| seq));
@@ -75,6 +74,9 @@ impl SegmentLog {
         }
         self.active = None;
         self.unsynced_from = first;
+            }
+            self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
+            if !whole {
         (self.dir_unsynced, self.parent_unsynced) = (true, true);
         let mut disk = self.shared.disk();
         disk.doubt = false;
@@ -117,9 +119,10 @@ impl SegmentLog {
         let _ = index::rewrite(&self.shared.index_path(info.first_seq), info.first_seq, info.salt, points, Some(seal));
     }
 
-    /// Removes what stands behind a record that could not be read back.
+    /// Removes what stands behind a record that could not be read back. The newest first, and all of it before the hole is mended: whoever
+    /// has to try again still finds the hole, and never a record behind it without those before.
     fn give_up(&self, behind: &[SegmentInfo]) -> Result<(), JournalError> {
-        for info in behind {
+        for info in behind.iter().rev() {
             self.forget(info)?;
             self.shared.segments().retain(|s| s.first_seq != info.first_seq);
         }

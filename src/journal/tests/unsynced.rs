@@ -192,3 +192,36 @@ fn whatever_a_dead_writer_left_counts_as_unsynced() {
     assert_eq!(log.mend().unwrap().bytes, 0);
     assert_eq!(all(&path), batch(1..=100, 1000));
 }
+
+/// Makes the record `at` of a segment with records of 1,000 bytes unreadable.
+fn spoil(segment: &Path, at: u64) {
+    let file = std::fs::OpenOptions::new().write(true).open(segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 500], 48 + at * 1040 + 100).unwrap();
+}
+
+#[test]
+fn a_mend_that_cannot_remove_what_is_behind_a_hole_finds_the_hole_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, small());
+    log.append(&batch(1..=60, 1000)).unwrap();
+    let segments = segment_files(&path, "seg");
+    let [first, second, third, ..] = &segments[..] else { panic!("{segments:?}") };
+    spoil(first, 9);
+    // A directory with something in it cannot be removed as a file.
+    let aside = path.join("aside");
+    for stuck in [third, second] {
+        std::fs::rename(stuck, &aside).unwrap();
+        std::fs::create_dir(stuck).unwrap();
+        let error = log.mend().unwrap_err();
+        assert!(error.to_string().contains("cannot remove"), "{error}");
+        std::fs::remove_dir(stuck).unwrap();
+        std::fs::rename(&aside, stuck).unwrap();
+    }
+    assert_eq!(log.mend().unwrap().lost_after, Some(9));
+    log.append(&batch(10..=70, 1000)).unwrap();
+    log.dirty().unwrap().sync().unwrap();
+    assert_eq!(drain(&mut log.reader()), (batch(1..=70, 1000), vec![]));
+    drop(log);
+    assert_eq!(all(&path), batch(1..=70, 1000));
+}
