@@ -225,3 +225,26 @@ fn a_mend_that_cannot_remove_what_is_behind_a_hole_finds_the_hole_again() {
     drop(log);
     assert_eq!(all(&path), batch(1..=70, 1000));
 }
+
+#[test]
+fn records_that_a_crash_inside_a_mend_left_twice_are_read_once_from_the_end_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let cfg = LogConfig { segment_bytes: 64 << 10, index_every_bytes: 4096, ..LogConfig::default() };
+    let mut log = open(&path, cfg);
+    log.append(&batch(1..=10, 1000)).unwrap();
+    log.dirty().unwrap().sync().unwrap();
+    log.append(&batch(11..=30, 1000)).unwrap();
+    let segment = segment_files(&path, "seg").remove(0);
+    let whole = std::fs::read(&segment).unwrap();
+    log.mend().unwrap();
+    drop(log);
+    // The crash came before the cut.
+    assert!(std::fs::metadata(&segment).unwrap().len() < whole.len() as u64);
+    std::fs::write(&segment, &whole).unwrap();
+    let log = open(&path, cfg);
+    assert_eq!(drain(&mut log.reader()), (batch(1..=30, 1000), vec![]));
+    let blocks: Vec<_> = log.reader().blocks_back().map(|block| block.unwrap().read().unwrap()).collect();
+    assert!(blocks.iter().all(|block| !block.is_empty()));
+    assert_eq!(seqs(&blocks.into_iter().rev().flatten().collect::<Vec<_>>()), (1..=30).collect::<Vec<_>>());
+}
