@@ -248,3 +248,39 @@ fn records_that_a_crash_inside_a_mend_left_twice_are_read_once_from_the_end_too(
     assert!(blocks.iter().all(|block| !block.is_empty()));
     assert_eq!(seqs(&blocks.into_iter().rev().flatten().collect::<Vec<_>>()), (1..=30).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_follower_goes_on_in_what_takes_the_place_of_a_lost_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, small());
+    log.append(&batch(1..=10, 1000)).unwrap();
+    let mut follower = log.reader();
+    // In its middle.
+    let mut seen = follower.next_batch(4000).unwrap();
+    assert!(seen.len() < 10);
+    spoil(&segment_files(&path, "seg")[0], 0);
+    assert_eq!(log.mend().unwrap().lost_after, Some(0));
+    assert_eq!(follower.next_batch(1 << 20).unwrap(), []);
+    // Of another length, so that nothing of it stands where it stood.
+    log.append(&batch(1..=12, 700)).unwrap();
+    let (rest, damage) = drain(&mut follower);
+    seen.extend(rest);
+    assert_eq!((seqs(&seen), damage), ((1..=12).collect::<Vec<_>>(), vec![]));
+}
+
+#[test]
+fn a_follower_ahead_of_a_log_that_was_cut_goes_on_when_the_log_has_come_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, small());
+    log.append(&batch(1..=40, 1000)).unwrap();
+    let mut follower = log.reader();
+    assert_eq!(drain(&mut follower).0.len(), 40);
+    spoil(&segment_files(&path, "seg")[0], 5);
+    assert_eq!(log.mend().unwrap().lost_after, Some(5));
+    log.append(&batch(6..=41, 100)).unwrap();
+    assert_eq!(segment_files(&path, "seg").len(), 2, "they begin below where it stands");
+    let (rest, damage) = drain(&mut follower);
+    assert_eq!((seqs(&rest), damage), (vec![41], vec![]));
+}
