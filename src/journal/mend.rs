@@ -47,6 +47,12 @@ impl SegmentLog {
         self.shared.disk().doubt
     }
 
+    /// The same as an error.
+    #[must_use]
+    pub fn doubt(&self) -> Option<JournalError> {
+        self.is_in_doubt().then(|| JournalError::Doubtful { dir: self.shared.dir.clone() })
+    }
+
     /// Writes again what is in doubt, for the next [`dirty`](Self::dirty) to bring to the disk: segment by segment, so that room for the
     /// largest of them is enough.
     ///
@@ -68,15 +74,15 @@ impl SegmentLog {
             let whole = copy.as_ref().is_some_and(|copy| copy.info.last_seq == info.last_seq);
             if !whole {
                 self.give_up(&segments[at + 1..])?;
+            }
+            self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
+            if !whole {
                 mended.lost_after = Some(self.last().map_or(0, |(seq, _)| seq));
                 break;
             }
         }
         self.active = None;
         self.unsynced_from = first;
-            }
-            self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
-            if !whole {
         (self.dir_unsynced, self.parent_unsynced) = (true, true);
         let mut disk = self.shared.disk();
         disk.doubt = false;

@@ -28,7 +28,7 @@ impl Store {
     ///
     /// # Errors
     /// A log cannot be read, or the facts not be written: then they are as they were.
-    pub(in crate::node) fn align_facts(&self, id: Id, logs: &mut ProcessLogs) -> Result<(), StoreError> {
+    pub(super) fn align_facts(&self, id: Id, logs: &mut ProcessLogs) -> Result<(), StoreError> {
         let end = logs.log.last().map_or(0, |(seq, _)| seq);
         let kept = match logs.facts.last() {
             Some((seq, _)) if seq > end => read_all(&mut logs.facts.reader(), |record| record.head.seq <= end)?.0,
