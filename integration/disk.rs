@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Disk, Farm, LONG, Program, SOON, assert_counted, count, enough, until};
+use crate::harness::{Disk, Farm, LONG, Program, SOON, assert_counted, count, enough, ticks_of, until};
 
 /// How often the zerovisor has said this on standard error.
 fn said(farm: &Farm, words: &str) -> usize {
@@ -192,8 +193,14 @@ fn a_disk_that_is_unmounted_is_waited_for() {
     let mut talk = Program::start(talk.stdin(Stdio::piped()));
     talk.write(b"one\n");
     farm.wrote("talk", "one");
+    // Something is on its way to the disk when that goes.
+    talk.write(b"more\n");
     disk.detach();
     says(&farm, FAILING);
+    let (before, begun) = (ticks_of(farm.node_pid()), Instant::now());
+    until("three seconds pass", SOON, || (begun.elapsed() > Duration::from_secs(3)).then_some(()));
+    let used = ticks_of(farm.node_pid()) - before;
+    assert!(used < 60, "{used} hundredths of a second of work in three seconds of waiting");
     talk.write(b"two\n");
     // An empty mount point is not taken for a place to keep a journal.
     let why = until("inspect says why", SOON, || trouble(&farm, "talk"));

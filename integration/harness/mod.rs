@@ -25,7 +25,7 @@ pub(crate) use groups::cgroups_of;
 pub(crate) use impostor::{client_welcome, impostor, impostor_on_tcp, watcher_welcome};
 pub(crate) use kept::{Kept, started_and_taken, until_taken};
 pub(crate) use peer::{Door, Peer, READY, frame, greeting, hello, watcher_hello};
-pub(crate) use procs::{alive, children_of, live_with_argument, parent_of};
+pub(crate) use procs::{alive, children_of, live_with_argument, parent_of, ticks_of};
 pub(crate) use records::{Missing, Told, assert_accounted, facts, journaled, kept, left_in, spools};
 pub(crate) use run::{Ended, Program};
 pub(crate) use scripted::{Client, Watcher};

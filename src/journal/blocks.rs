@@ -25,6 +25,8 @@ pub struct Block {
     salt: u32,
     start: u64,
     end: u64,
+    /// The first record of the segment behind.
+    next_segment: u64,
 }
 
 impl Block {
@@ -46,6 +48,8 @@ impl Block {
         loop {
             let item = walk.next();
             match item.map_err(|e| JournalError::io("read", &self.shared.segment_path(self.segment), e))? {
+                // A crash inside a mend leaves those behind here once more: see mend.rs.
+                Item::Record(record, _) if record.meta.seq >= self.next_segment => return Ok(records),
                 Item::Record(record, _) => records.push(record),
                 Item::Damage { .. } => {}
                 Item::End => return Ok(records),
@@ -61,6 +65,8 @@ pub struct BlocksBack {
     shared: Arc<Shared>,
     /// Segments still to come, oldest first.
     segments: Vec<SegmentInfo>,
+    /// First record of the segment seen last: none before it reaches that far.
+    next_segment: u64,
     /// Blocks of the present segment still to come, oldest first.
     blocks: Vec<Block>,
 }
@@ -68,7 +74,7 @@ pub struct BlocksBack {
 impl BlocksBack {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let segments = shared.segments().clone();
-        Self { shared, segments, blocks: Vec::new() }
+        Self { shared, segments, next_segment: u64::MAX, blocks: Vec::new() }
     }
 
     /// The blocks of a segment, of which one without room for a record has none; none of them at all if its file is gone.
@@ -92,8 +98,9 @@ impl BlocksBack {
             salt: info.salt,
             start: point.offset,
             end,
+            next_segment: self.next_segment,
         };
-        Ok(Some(points.iter().zip(ends).map(block).collect()))
+        Ok(Some(points.iter().zip(ends).map(block).filter(|block| block.first_seq < self.next_segment).collect()))
     }
 
     /// Where the blocks of a segment begin. What its index does not cover is scanned, so that no
@@ -124,6 +131,7 @@ impl Iterator for BlocksBack {
                 Ok(Some(blocks)) => self.blocks = blocks,
                 Err(e) => return Some(Err(e)),
             }
+            self.next_segment = info.first_seq;
         }
         self.blocks.pop().map(Ok)
     }

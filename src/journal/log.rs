@@ -110,12 +110,11 @@ impl SegmentLog {
             index: a.index,
         });
         let is_empty = found.segments.is_empty();
-        let on_disk = found.segments.iter().rev().nth(2).map(Mark::end_of);
         let log = Self {
-            // What a dead process left may be in the page cache only, also just before a roll.
-            unsynced_from: found.segments.iter().rev().nth(1).or(found.segments.last()).map(|s| s.first_seq),
+            // What a dead process left may be in the page cache only: any number of segments, if they are small.
+            unsynced_from: found.segments.first().map(|s| s.first_seq),
             active,
-            shared: Arc::new(Shared::new(dir.to_path_buf(), index_every, found.segments).synced_to(on_disk)),
+            shared: Arc::new(Shared::new(dir.to_path_buf(), index_every, found.segments)),
             segment_bytes: cfg.segment_bytes,
             retain_bytes: cfg.retain_bytes,
             retain_age_us: cfg.retain_age_us,

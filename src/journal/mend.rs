@@ -47,6 +47,12 @@ impl SegmentLog {
         self.shared.disk().doubt
     }
 
+    /// The same as an error.
+    #[must_use]
+    pub fn doubt(&self) -> Option<JournalError> {
+        self.is_in_doubt().then(|| JournalError::Doubtful { dir: self.shared.dir.clone() })
+    }
+
     /// Writes again what is in doubt, for the next [`dirty`](Self::dirty) to bring to the disk: segment by segment, so that room for the
     /// largest of them is enough.
     ///
@@ -66,9 +72,11 @@ impl SegmentLog {
             let copy = self.copy(info, from)?;
             mended.bytes += copy.as_ref().map_or(0, |copy| copy.info.end - SEGMENT_HEADER_BYTES);
             let whole = copy.as_ref().is_some_and(|copy| copy.info.last_seq == info.last_seq);
-            self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
             if !whole {
                 self.give_up(&segments[at + 1..])?;
+            }
+            self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
+            if !whole {
                 mended.lost_after = Some(self.last().map_or(0, |(seq, _)| seq));
                 break;
             }
@@ -117,9 +125,10 @@ impl SegmentLog {
         let _ = index::rewrite(&self.shared.index_path(info.first_seq), info.first_seq, info.salt, points, Some(seal));
     }
 
-    /// Removes what stands behind a record that could not be read back.
+    /// Removes what stands behind a record that could not be read back. The newest first, and all of it before the hole is mended: whoever
+    /// has to try again still finds the hole, and never a record behind it without those before.
     fn give_up(&self, behind: &[SegmentInfo]) -> Result<(), JournalError> {
-        for info in behind {
+        for info in behind.iter().rev() {
             self.forget(info)?;
             self.shared.segments().retain(|s| s.first_seq != info.first_seq);
         }

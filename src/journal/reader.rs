@@ -150,11 +150,16 @@ impl LogReader {
             let Some(open) = self.ensure_open()? else {
                 return Ok(Vec::new());
             };
-            let (first_seq, pos) = (open.first_seq, open.pos);
-            let standing = self.shared.standing(first_seq);
+            let (first_seq, salt, pos) = (open.first_seq, open.salt, open.pos);
+            let standing = self.shared.standing(first_seq, salt);
             let end = match standing.here {
                 Some(here) => here.end,
-                None => self.unlinked_end()?,
+                None if standing.is_before_all => self.unlinked_end()?,
+                None => {
+                    // Taken away by a mend: what was in it comes again, or is lost.
+                    self.open = None;
+                    continue;
+                }
             };
             if pos < end {
                 let records = self.read_until(end, max_bytes)?;
@@ -247,7 +252,7 @@ impl LogReader {
                 }
                 Item::Damage { start, end } => (start, end),
                 // Shortened by its writer, which writes those records again: see mend.rs.
-                Item::End if walk.pos() < end && self.shared.end_of(open.first_seq) < end => {
+                Item::End if walk.pos() < end && self.shared.end_of(open.first_seq, open.salt) < end => {
                     if records.is_empty() {
                         self.open = None;
                     }

@@ -51,10 +51,12 @@ pub(super) struct Disk {
 
 /// A reader's view of the segment it stands in.
 pub(super) struct Standing {
-    /// The segment, unless retention has dropped it.
+    /// The segment, unless it is gone.
     pub(super) here: Option<SegmentInfo>,
     /// A later one exists: this one is complete.
     pub(super) has_next: bool,
+    /// All there are come later: if it is gone, then by retention, which takes the oldest and leaves the newest.
+    pub(super) is_before_all: bool,
 }
 
 /// Shared by a log and its readers.
@@ -78,12 +80,6 @@ impl Shared {
             disk: Mutex::default(),
             abandoned: AtomicBool::new(false),
         }
-    }
-
-    /// The same, of which everything before `mark` counts as being on the disk.
-    pub(super) fn synced_to(mut self, mark: Option<Mark>) -> Self {
-        self.disk.get_mut().unwrap_or_else(PoisonError::into_inner).synced = mark;
-        self
     }
 
     /// What is known of the disk. Every change is one assignment or two that do not fail.
@@ -112,13 +108,15 @@ impl Shared {
         segments.get(at).or_else(|| segments.last()).copied()
     }
 
-    /// How the segment named `first_seq` stands now, in one look.
-    pub(super) fn standing(&self, first_seq: u64) -> Standing {
+    /// How the segment named `first_seq` stands now, in one look. One of another salt is another one, in the place of one of which a mend
+    /// has left nothing.
+    pub(super) fn standing(&self, first_seq: u64, salt: u32) -> Standing {
         let segments = self.segments();
         let at = segments.partition_point(|s| s.first_seq < first_seq);
         Standing {
-            here: segments.get(at).filter(|s| s.first_seq == first_seq).copied(),
+            here: segments.get(at).filter(|s| s.first_seq == first_seq && s.salt == salt).copied(),
             has_next: segments.last().is_some_and(|s| s.first_seq > first_seq),
+            is_before_all: segments.first().is_some_and(|s| s.first_seq > first_seq),
         }
     }
 
@@ -130,9 +128,9 @@ impl Shared {
         self.abandoned.load(Ordering::Acquire)
     }
 
-    /// How far the segment named `first_seq` is committed; one that is not listed counts as whole.
-    pub(super) fn end_of(&self, first_seq: u64) -> u64 {
-        self.standing(first_seq).here.map_or(u64::MAX, |here| here.end)
+    /// How far a segment is committed; one that is not listed counts as whole.
+    pub(super) fn end_of(&self, first_seq: u64, salt: u32) -> u64 {
+        self.standing(first_seq, salt).here.map_or(u64::MAX, |here| here.end)
     }
 
     pub(super) fn segment_path(&self, first_seq: u64) -> PathBuf {

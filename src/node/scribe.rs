@@ -14,6 +14,8 @@ mod event_log;
 mod mending;
 mod opening;
 mod process;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod trouble;
 

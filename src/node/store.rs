@@ -14,7 +14,10 @@
 
 mod behind;
 mod durable;
+mod facts;
 pub(super) mod meta;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::io;
@@ -32,7 +35,7 @@ pub(super) use behind::facts_behind;
 pub(super) use durable::{DeclarationSync, OnDisk, sync_declarations};
 pub(super) use meta::Meta;
 
-use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog, loaded, stored};
+use crate::journal::{self, JournalError, LockError, LogConfig, LogReader, Recovery, SegmentLog, loaded};
 
 /// In the directory of a process that is LOST.
 const LOST: &str = "lost";
@@ -288,6 +291,7 @@ impl Store {
     /// They cannot be opened or repaired.
     pub(super) fn open_process(&self, id: Id) -> Result<ProcessLogs, StoreError> {
         let (log, _) = SegmentLog::open(&self.log_dir(id), self.config)?;
+        self.settle_facts(id)?;
         let (facts, _) = SegmentLog::open(&self.facts_dir(id), self.facts_config())?;
         let mut logs = ProcessLogs { log, facts };
         self.align_facts(id, &mut logs)?;
@@ -301,24 +305,6 @@ impl Store {
             retain_age_us: None,
             ..self.config
         }
-    }
-
-    /// Makes the facts those of the log: a crash between the two writes leaves too many, and somebody may have removed all of them.
-    ///
-    /// # Errors
-    /// A log cannot be read, or the facts not be written.
-    pub(super) fn align_facts(&self, id: Id, logs: &mut ProcessLogs) -> Result<(), StoreError> {
-        let end = logs.log.last().map_or(0, |(seq, _)| seq);
-        let kept = match logs.facts.last() {
-            Some((seq, _)) if seq > end => read_all(&mut logs.facts.reader(), |record| record.head.seq <= end)?.0,
-            // Every stream begins with a fact.
-            None if end > 0 => read_all(&mut logs.log.reader(), is_fact)?.0,
-            Some(_) | None => return Ok(()),
-        };
-        let dir = self.facts_dir(id);
-        fs::remove_dir_all(&dir).map_err(io_error("remove", &dir))?;
-        logs.facts = SegmentLog::open(&dir, self.facts_config())?.0;
-        Ok(logs.facts.append(&kept.iter().map(stored).collect::<Vec<_>>())?)
     }
 
     /// Whether the disk takes what a watcher may send at once.
@@ -364,15 +350,21 @@ impl Store {
         let dir = self.dir(id);
         // Renamed first: a half-removed process must not come back with the next start.
         let gone = self.root.join("processes").join(format!("{id}.removed"));
+        // What an earlier removal of this process has left stands in the way of this one.
+        remove_tree(&gone)?;
         match fs::rename(&dir, &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             renamed => renamed.map_err(io_error("remove", &dir))?,
         }
-        fs::remove_dir_all(&gone).map_err(io_error("remove", &gone))
+        remove_tree(&gone)
     }
 
-    /// Finishes removals that a crash interrupted.
+    /// Finishes removals and replacements that a crash interrupted.
     pub(super) fn sweep(&self) {
+        for id in self.ids().unwrap_or_default() {
+            // Tried again when its logs are opened.
+            let _ = self.settle_facts(id);
+        }
         let Ok(entries) = fs::read_dir(self.root.join("processes")) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             if path.extension().is_some_and(|ending| ending == "removed") {
@@ -380,6 +372,14 @@ impl Store {
                 let _ = fs::remove_dir_all(path);
             }
         }
+    }
+}
+
+/// Removes a directory with all that is in it, if it is there.
+fn remove_tree(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(io_error("remove", dir)),
     }
 }
 
@@ -420,8 +420,13 @@ fn is_fact(record: &Record) -> bool {
 
 /// All records of a log that are wanted, from the first on, and whether it is whole as far as it goes.
 fn read_all(reader: &mut LogReader, wanted: impl Fn(&Record) -> bool) -> Result<(Vec<Record>, bool), StoreError> {
-    let (mut all, mut whole) = (Vec::new(), true);
     reader.seek_first();
+    read_on(reader, wanted)
+}
+
+/// The same from where the reader stands.
+fn read_on(reader: &mut LogReader, wanted: impl Fn(&Record) -> bool) -> Result<(Vec<Record>, bool), StoreError> {
+    let (mut all, mut whole) = (Vec::new(), true);
     loop {
         let batch = match reader.next_batch(READ_BYTES) {
             Ok(batch) => batch,

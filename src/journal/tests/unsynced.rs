@@ -173,3 +173,114 @@ fn what_cannot_be_read_back_ends_the_log_there() {
     assert_eq!(drain(&mut follower), (batch(1..=22, 1000), vec![]));
     assert_eq!(all(&path), batch(1..=22, 1000));
 }
+
+#[test]
+fn whatever_a_dead_writer_left_counts_as_unsynced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    filled(&path, small(), &batch(1..=100, 1000));
+    let segments = segment_files(&path, "seg").len();
+    assert!(segments > 4, "{segments} segments");
+    let mut log = open(&path, small());
+    let work = log.dirty().unwrap();
+    assert_eq!((work.sealed.len() + 1, work.active.is_some(), work.dir, work.parent), (segments, true, true, true));
+    // Before that is done nothing vouches for any of it; behind it, nothing is in doubt.
+    let mended = open(&path, small()).mend().unwrap();
+    assert_eq!(mended.bytes, 100 * 1040);
+    let mut log = open(&path, small());
+    log.dirty().unwrap().sync().unwrap();
+    assert_eq!(log.mend().unwrap().bytes, 0);
+    assert_eq!(all(&path), batch(1..=100, 1000));
+}
+
+/// Makes the record `at` of a segment with records of 1,000 bytes unreadable.
+fn spoil(segment: &Path, at: u64) {
+    let file = std::fs::OpenOptions::new().write(true).open(segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 500], 48 + at * 1040 + 100).unwrap();
+}
+
+#[test]
+fn a_mend_that_cannot_remove_what_is_behind_a_hole_finds_the_hole_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, small());
+    log.append(&batch(1..=60, 1000)).unwrap();
+    let segments = segment_files(&path, "seg");
+    let [first, second, third, ..] = &segments[..] else { panic!("{segments:?}") };
+    spoil(first, 9);
+    // A directory with something in it cannot be removed as a file.
+    let aside = path.join("aside");
+    for stuck in [third, second] {
+        std::fs::rename(stuck, &aside).unwrap();
+        std::fs::create_dir(stuck).unwrap();
+        let error = log.mend().unwrap_err();
+        assert!(error.to_string().contains("cannot remove"), "{error}");
+        std::fs::remove_dir(stuck).unwrap();
+        std::fs::rename(&aside, stuck).unwrap();
+    }
+    assert_eq!(log.mend().unwrap().lost_after, Some(9));
+    log.append(&batch(10..=70, 1000)).unwrap();
+    log.dirty().unwrap().sync().unwrap();
+    assert_eq!(drain(&mut log.reader()), (batch(1..=70, 1000), vec![]));
+    drop(log);
+    assert_eq!(all(&path), batch(1..=70, 1000));
+}
+
+#[test]
+fn records_that_a_crash_inside_a_mend_left_twice_are_read_once_from_the_end_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let cfg = LogConfig { segment_bytes: 64 << 10, index_every_bytes: 4096, ..LogConfig::default() };
+    let mut log = open(&path, cfg);
+    log.append(&batch(1..=10, 1000)).unwrap();
+    log.dirty().unwrap().sync().unwrap();
+    log.append(&batch(11..=30, 1000)).unwrap();
+    let segment = segment_files(&path, "seg").remove(0);
+    let whole = std::fs::read(&segment).unwrap();
+    log.mend().unwrap();
+    drop(log);
+    // The crash came before the cut.
+    assert!(std::fs::metadata(&segment).unwrap().len() < whole.len() as u64);
+    std::fs::write(&segment, &whole).unwrap();
+    let log = open(&path, cfg);
+    assert_eq!(drain(&mut log.reader()), (batch(1..=30, 1000), vec![]));
+    let blocks: Vec<_> = log.reader().blocks_back().map(|block| block.unwrap().read().unwrap()).collect();
+    assert!(blocks.iter().all(|block| !block.is_empty()));
+    assert_eq!(seqs(&blocks.into_iter().rev().flatten().collect::<Vec<_>>()), (1..=30).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_follower_goes_on_in_what_takes_the_place_of_a_lost_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, small());
+    log.append(&batch(1..=10, 1000)).unwrap();
+    let mut follower = log.reader();
+    // In its middle.
+    let mut seen = follower.next_batch(4000).unwrap();
+    assert!(seen.len() < 10);
+    spoil(&segment_files(&path, "seg")[0], 0);
+    assert_eq!(log.mend().unwrap().lost_after, Some(0));
+    assert_eq!(follower.next_batch(1 << 20).unwrap(), []);
+    // Of another length, so that nothing of it stands where it stood.
+    log.append(&batch(1..=12, 700)).unwrap();
+    let (rest, damage) = drain(&mut follower);
+    seen.extend(rest);
+    assert_eq!((seqs(&seen), damage), ((1..=12).collect::<Vec<_>>(), vec![]));
+}
+
+#[test]
+fn a_follower_ahead_of_a_log_that_was_cut_goes_on_when_the_log_has_come_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, small());
+    log.append(&batch(1..=40, 1000)).unwrap();
+    let mut follower = log.reader();
+    assert_eq!(drain(&mut follower).0.len(), 40);
+    spoil(&segment_files(&path, "seg")[0], 5);
+    assert_eq!(log.mend().unwrap().lost_after, Some(5));
+    log.append(&batch(6..=41, 100)).unwrap();
+    assert_eq!(segment_files(&path, "seg").len(), 2, "they begin below where it stands");
+    let (rest, damage) = drain(&mut follower);
+    assert_eq!((seqs(&rest), damage), (vec![41], vec![]));
+}

@@ -8,7 +8,7 @@ use zerovisor_core::view::Happening;
 use super::event_log::EventLog;
 use super::thread::Thread;
 use super::{Break, Work, now_us};
-use crate::journal::{SegmentLog, lock_data_dir};
+use crate::journal::{JournalError, SegmentLog, lock_data_dir};
 use crate::node::store::{ProcessLogs, Store, StoreError};
 use crate::node::syncer::{SyncMode, ToSync};
 
@@ -51,6 +51,7 @@ impl Thread {
         std::mem::take(&mut self.parked).into_values().for_each(abandon);
         self.unsynced.clear();
         self.declarations.gone();
+        self.unaligned.clear();
     }
 
     /// Tries to make the disk take everything again.
@@ -72,11 +73,19 @@ impl Thread {
 
     /// What came of a try.
     pub(super) fn on_mended(&mut self, synced: Result<(), String>) {
+        // A job of before the mend may have failed on a log behind the mend's look at it.
+        let synced = synced.and_then(|()| self.doubtful().map_or(Ok(()), |why| Err(why.to_string())));
         match synced {
             Ok(()) if !self.is_gone && self.trouble.disk_mended() => self.say_recovered(),
             Ok(()) => {}
             Err(why) => self.on_disk_failure(&why),
         }
+    }
+
+    /// A log that has to be written again, as an error; none if all are well.
+    fn doubtful(&self) -> Option<JournalError> {
+        let processes = self.open.values().map(|process| &process.logs).chain(self.parked.values());
+        processes.flat_map(|logs| [&logs.log, &logs.facts]).chain([&self.events.log]).find_map(SegmentLog::doubt)
     }
 
     /// A journal where the old one was, or the one that is there now.
@@ -104,8 +113,15 @@ impl Thread {
         work.extend(self.events.dirty());
         let open = self.open.iter_mut().map(|(id, process)| (*id, &mut process.logs));
         for (id, logs) in open.chain(self.parked.iter_mut().map(|(id, logs)| (*id, logs))) {
-            if mend(&mut logs.log)? | mend(&mut logs.facts)? {
-                self.tools.store.align_facts(id, logs)?;
+            // Remembered until it is done: the next try finds nothing in doubt any more.
+            for log in [&mut logs.log, &mut logs.facts] {
+                if mend(log)? {
+                    self.unaligned.insert(id);
+                }
+            }
+            if self.unaligned.contains(&id) {
+                self.tools.store.renew_facts(id, logs)?;
+                self.unaligned.remove(&id);
             }
             work.extend(logs.log.dirty().into_iter().chain(logs.facts.dirty()));
         }

@@ -7,7 +7,7 @@ use zerovisor_core::id::Id;
 use zerovisor_core::view::Happening;
 
 use super::process::Process;
-use super::thread::Thread;
+use super::thread::{PARKED_MAX, Thread};
 use super::{Opened, Opening, Sizes, Which, Written};
 use crate::journal::{LogReader, SegmentLog};
 use crate::node::store::{ProcessLogs, StoreError};
@@ -112,9 +112,7 @@ impl Thread {
         if let Some(mut process) = self.open.remove(&id) {
             self.syncer.note(process.dirty().into());
             self.tools.text.closed(id);
-            if process.logs.log.is_read() || process.logs.facts.is_read() {
-                self.parked.insert(id, process.logs);
-            }
+            self.park(id, process.logs);
             self.sweep.closed(&self.tools.store, id);
         }
     }
@@ -124,6 +122,7 @@ impl Thread {
         self.declarations.forget(id);
         self.open.remove(&id);
         self.parked.remove(&id);
+        self.unaligned.remove(&id);
         self.trouble.forget(id);
         self.sweep.reopened(id);
         self.damaged.remove(&id);
@@ -158,10 +157,29 @@ impl Thread {
         if let Some(process) = self.open.get(&id) {
             return Ok(pick(&process.logs));
         }
-        match self.parked.entry(id) {
-            Entry::Occupied(logs) => Ok(pick(logs.get())),
-            Entry::Vacant(place) => Ok(pick(place.insert(self.tools.store.open_known(id)?))),
+        if let Some(logs) = self.parked.get(&id) {
+            return Ok(pick(logs));
         }
+        let logs = self.tools.store.open_known(id)?;
+        let reader = pick(&logs);
+        self.park(id, logs);
+        Ok(reader)
+    }
+
+    /// Keeps logs without a link for as long as they are needed.
+    fn park(&mut self, id: Id, logs: ProcessLogs) {
+        if self.parked.len() >= PARKED_MAX {
+            self.let_go_of_idle();
+        }
+        if is_needed(&logs) {
+            self.parked.insert(id, logs);
+        }
+    }
+
+    /// Closes the parked logs that are not needed any more.
+    pub(super) fn let_go_of_idle(&mut self) {
+        let unaligned = &self.unaligned;
+        self.parked.retain(|id, logs| is_needed(logs) || unaligned.contains(id));
     }
 
     pub(super) fn sizes(&self, id: Id) -> Sizes {
@@ -174,4 +192,10 @@ impl Thread {
         let trouble = self.trouble.of(id).or_else(|| self.damaged.get(&id).map(String::as_str));
         Sizes { first_seq, last_seq, bytes, trouble: trouble.map(str::to_owned) }
     }
+}
+
+/// Whether somebody reads these logs, or the syncer is still at them, or what it could not sync has to be written again. In this order: once
+/// the syncer has let go of a log, whether that is in doubt is settled.
+fn is_needed(logs: &ProcessLogs) -> bool {
+    [&logs.log, &logs.facts].into_iter().any(|log| log.is_read() || log.is_in_doubt())
 }

@@ -28,6 +28,9 @@ use crate::node::sys;
 const BATCH_BYTES: usize = 4 << 20;
 /// How often retention is looked after.
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
+/// Parked logs, of two descriptors each, from which on every further one has those let go of that nobody reads any more: else they wait for
+/// the next [`RETENTION_EVERY`].
+pub(super) const PARKED_MAX: usize = 64;
 
 /// How often it is looked whether the data directory is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +43,7 @@ pub(super) struct Thread {
     pub(super) events: EventLog,
     pub(super) declarations: Declarations,
     pub(super) open: HashMap<Id, Process>,
-    /// Logs without a link that somebody reads.
+    /// Logs without a link that somebody reads, or that have to be written again.
     pub(super) parked: HashMap<Id, ProcessLogs>,
     pub(super) trouble: Trouble,
     /// What could not be read at the start, of each process.
@@ -51,6 +54,8 @@ pub(super) struct Thread {
     look_at: Instant,
     pub(super) own_work: Sender<Work>,
     pub(super) unsynced: HashSet<Id>,
+    /// A mend has cut one of their logs, and the facts have yet to be made those of the output again.
+    pub(super) unaligned: HashSet<Id>,
     sync_at: Option<Instant>,
     retain_at: Instant,
     written_bytes: u64,
@@ -99,6 +104,7 @@ impl Thread {
             look_at: Instant::now() + LOOK_EVERY,
             own_work,
             unsynced: HashSet::new(),
+            unaligned: HashSet::new(),
             sync_at: None,
             // Not before watchers had time to come back: of what they hold nothing expires.
             retain_at: Instant::now() + RETENTION_EVERY,
@@ -130,7 +136,7 @@ impl Thread {
     }
 
     /// Does what is due by the clock; returns how long until the next of it.
-    fn keep_house(&mut self, now: Instant) -> Duration {
+    pub(super) fn keep_house(&mut self, now: Instant) -> Duration {
         if now >= self.retain_at {
             self.retain();
             self.release_memory();
@@ -152,13 +158,16 @@ impl Thread {
             } else if now >= due {
                 self.sync();
             }
+        } else {
+            // Nothing is to be synced, or nothing can be before the disk is tried again.
+            self.sync_at = None;
         }
         let next = [self.sync_at, self.trouble.retry_at(), Some(self.look_at)].into_iter().flatten();
         next.fold(self.retain_at, Instant::min).saturating_duration_since(now)
     }
 
     /// Hands everything that is not yet on the disk to the syncer.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         self.sync_at = None;
         let mut work = ToSync { logs: self.events.dirty().into_iter().collect(), declarations: Vec::new() };
         for id in std::mem::take(&mut self.unsynced) {
@@ -286,7 +295,7 @@ impl Thread {
         }
     }
 
-    fn serve(&mut self, work: Work) {
+    pub(super) fn serve(&mut self, work: Work) {
         match work {
             Work::Declare { meta, news } => self.declarations.put(meta, news),
             Work::Open { opening, reply } => self.open(opening, reply),
@@ -326,7 +335,7 @@ impl Thread {
     }
 
     fn retain(&mut self) {
-        self.parked.retain(|_, logs| logs.log.is_read() || logs.facts.is_read());
+        self.let_go_of_idle();
         let open = self.open.iter_mut().map(|(id, process)| (*id, &mut process.logs));
         let open = open.chain(self.parked.iter_mut().map(|(id, logs)| (*id, logs)));
         let open = open.map(|(id, logs)| (id, &mut logs.log)).collect();

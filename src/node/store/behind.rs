@@ -40,6 +40,7 @@ impl Store {
     /// # Errors
     /// They cannot be written.
     pub(in crate::node) fn put_back(&self, id: Id, behind: &[Record]) -> Result<(), StoreError> {
+        self.settle_facts(id)?;
         let (mut facts, _) = SegmentLog::open(&self.facts_dir(id), self.facts_config())?;
         Ok(facts.append(&behind.iter().map(stored).collect::<Vec<_>>())?)
     }
