@@ -87,6 +87,8 @@ pub struct SegmentLog {
     pub(super) active: Option<Active>,
     /// First seq of the oldest segment with bytes no [`SyncWork`] has taken.
     pub(super) unsynced_from: Option<u64>,
+    /// Segments before this one were sealed for long when the log was opened: whoever sent them has forgotten them.
+    pub(super) old_before: u64,
     pub(super) dir_unsynced: bool,
     pub(super) parent_unsynced: bool,
 }
@@ -113,6 +115,7 @@ impl SegmentLog {
         let log = Self {
             // What a dead process left may be in the page cache only: any number of segments, if they are small.
             unsynced_from: found.segments.first().map(|s| s.first_seq),
+            old_before: found.segments.iter().rev().nth(1).map_or(0, |s| s.first_seq),
             active,
             shared: Arc::new(Shared::new(dir.to_path_buf(), index_every, found.segments)),
             segment_bytes: cfg.segment_bytes,

@@ -10,7 +10,7 @@
 //! after    |== synced ==|  N.seg           M.seg (renamed over)       the next record begins a segment
 //! ```
 //! What fails its checksum ends the log there: nothing behind a hole is kept, so whoever sent it can send on from the end, or say that it
-//! has it no more. A crash at any point leaves records twice at most, of which readers pass one over.
+//! has it no more. Only a segment that was old when the log was opened stays as it is then: nobody has its records any more. A crash at any point leaves records twice at most, of which readers pass one over.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -70,11 +70,16 @@ impl SegmentLog {
             }
             first.get_or_insert(info.first_seq);
             let copy = self.copy(info, from)?;
-            mended.bytes += copy.as_ref().map_or(0, |copy| copy.info.end - SEGMENT_HEADER_BYTES);
             let whole = copy.as_ref().is_some_and(|copy| copy.info.last_seq == info.last_seq);
+            if !whole && info.first_seq < self.old_before {
+                // Nobody can send what is behind again: it stays, and readers are told of the damage.
+                copy.map_or(Ok(()), |copy| remove(&copy.path))?;
+                continue;
+            }
             if !whole {
                 self.give_up(&segments[at + 1..])?;
             }
+            mended.bytes += copy.as_ref().map_or(0, |copy| copy.info.end - SEGMENT_HEADER_BYTES);
             self.swap(info, from.map(|mark| shortened(info, &mark)), copy)?;
             if !whole {
                 mended.lost_after = Some(self.last().map_or(0, |(seq, _)| seq));

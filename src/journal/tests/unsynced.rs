@@ -200,6 +200,23 @@ fn spoil(segment: &Path, at: u64) {
 }
 
 #[test]
+fn old_damage_ends_no_log_that_is_mended_before_its_first_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    filled(&path, small(), &batch(1..=60, 1000));
+    let segments = segment_files(&path, "seg");
+    assert_eq!(segments.len(), 4);
+    spoil(&segments[0], 9);
+    let mut log = open(&path, small());
+    let mended = log.mend().unwrap();
+    assert_eq!((mended.lost_after, mended.bytes), (None, 45 * 1040));
+    let (records, damage) = drain(&mut log.reader());
+    assert_eq!((seqs(&records), damage.len()), ((1..=9).chain(11..=60).collect::<Vec<_>>(), 1));
+    assert!(segment_files(&path, "mend").is_empty());
+    log.dirty().unwrap().sync().unwrap();
+}
+
+#[test]
 fn a_mend_that_cannot_remove_what_is_behind_a_hole_finds_the_hole_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
