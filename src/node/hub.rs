@@ -92,6 +92,7 @@ enum Message {
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
     Totals { reply: oneshot::Sender<Totals> },
     Known { id: Id, reply: oneshot::Sender<Option<Box<Known>>> },
+    Expired { id: Id },
     Remove { id: Id, force: bool, reply: oneshot::Sender<Outcome> },
     Unstored,
 }
@@ -220,8 +221,7 @@ impl Hub {
 
     /// Retention has come to the last of a process that is not written: forgets it, unless it is live.
     pub(super) fn expired(&self, id: Id) {
-        // Nobody waits for the answer.
-        self.tell(Message::Remove { id, force: false, reply: oneshot::channel().0 });
+        self.tell(Message::Expired { id });
     }
 
     /// Forgets a process whose watcher is gone, and removes its journal.
@@ -313,6 +313,7 @@ impl HubTask {
             Message::Known { id, reply } => {
                 let _ = reply.send(self.known(id).map(Box::new));
             }
+            Message::Expired { id } => self.expired(id),
             Message::Remove { id, force, reply } => self.remove(id, force, reply),
             Message::Unstored => self.registry.unstored(),
         }

@@ -77,6 +77,7 @@ impl Thread {
     /// Lets go of a process that nothing is expected of; its readers keep what they share.
     pub(super) fn close(&mut self, id: Id) {
         self.trouble.forget(id);
+        self.sweep.ended(id);
         if let Some(mut process) = self.open.remove(&id) {
             self.syncer.note(process.dirty());
             self.tools.text.closed(id);
@@ -136,7 +137,10 @@ impl Thread {
         let (first_seq, last_seq, bytes) = match (self.open.get(&id), self.parked.get(&id)) {
             (Some(process), _) => of(&process.logs.log),
             (None, Some(logs)) => of(&logs.log),
-            (None, None) => self.tools.store.open_known(id).map_or((0, 0, 0), |logs| of(&logs.log)),
+            (None, None) => match self.tools.store.open_known(id) {
+                Ok(logs) => of(&logs.log),
+                Err(error) => return Sizes { trouble: Some(error.to_string()), ..Sizes::default() },
+            },
         };
         let trouble = self.trouble.of(id).or_else(|| self.damaged.get(&id).map(String::as_str));
         Sizes { first_seq, last_seq, bytes, trouble: trouble.map(str::to_owned) }
