@@ -141,8 +141,9 @@ pub(crate) struct Fate {
     pub(crate) messages: u64,
 }
 
-/// Messages that came in and were not yet taken by [`LinkRx::recv`]; then the peer's next ones wait in its socket. Twice what the protocol's
-/// credit lets be in flight: reaching it means a flood, of which the crate's own queue would keep 100,000, however large.
+/// Messages that came in and were not yet taken by [`LinkRx::recv`], beside what one read of up to 64 KiB brings; then the peer's next ones wait
+/// in its socket. Twice what the protocol's credit lets be in flight: reaching it means a flood. The crate reads only as messages are taken, so
+/// behind this the private hop would hold as much again as its socket does.
 pub const UNTAKEN_MAX_MESSAGES: u64 = 512;
 
 pub(crate) enum CrateTx {

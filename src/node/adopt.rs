@@ -58,12 +58,17 @@ impl Adoption {
                 () = self.node.hub.death() => {}
             }
             let Some(()) = self.node.hub.look_begins().await else { return };
-            let Ok(waiting) = self.look().await else { return };
-            self.node.hub.look_ended(waiting);
+            match self.look().await {
+                Ok(waiting) => self.node.hub.look_ended(waiting),
+                Err(PlayError::Ending) => return,
+                // Whoever died is called LOST once that takes too long.
+                Err(error) => tracing::error!(%error, "what watchers left on disk is looked for again"),
+            }
         }
     }
 
-    /// Takes in what is there; returns whose could not be taken in yet. An error only when the node ends.
+    /// Takes in what is there; returns whose could not be taken in yet. An error when the node ends, or the list of what is there cannot be
+    /// made.
     async fn look(&mut self) -> Result<HashSet<Id>, PlayError> {
         let (mut met, mut waiting, places) = (Vec::new(), HashSet::new(), self.places.clone());
         let list = move || places.into_iter().map(|place| (Left::ids(&place), place)).collect::<Vec<_>>();
@@ -91,10 +96,11 @@ impl Adoption {
     /// False: the next look may do better.
     async fn take(&mut self, place: &Place, id: Id) -> Result<bool, PlayError> {
         let of = place.clone();
-        let taken = match blocking(move || Left::take(&of, id)).await? {
-            Ok(None) => return Ok(true),
-            Ok(Some(left)) => play(&self.node, id, left).await,
-            Err(error) => Err(error.into()),
+        let taken = match blocking(move || Left::take(&of, id)).await {
+            Ok(Ok(None)) => return Ok(true),
+            Ok(Ok(Some(left))) => play(&self.node, id, left).await,
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(error),
         };
         match taken {
             Ok(()) => Ok(true),
@@ -109,6 +115,7 @@ impl Adoption {
             }
             Err(
                 error @ (PlayError::Spool(_)
+                | PlayError::Panicked
                 | PlayError::Foreign { .. }
                 | PlayError::Declaration { .. }
                 | PlayError::Refused { .. }),

@@ -16,6 +16,12 @@ pub(super) struct Expired {
 }
 
 impl Expired {
+    /// This, with what was removed before it and nobody has been told of: nothing was read in between.
+    pub(super) fn behind(self, earlier: Option<Expired>) -> Expired {
+        let first_seq = earlier.map_or(self.first_seq, |earlier| earlier.first_seq.min(self.first_seq));
+        Expired { first_seq, ..self }
+    }
+
     /// The gap it makes between what was written at these times.
     pub(super) fn gap(self, since: Timestamp, until: Timestamp) -> Gap {
         let reason = GapReason::Expired;
@@ -51,6 +57,13 @@ mod tests {
 
     use super::*;
     use crate::journal::{LogConfig, Record, RecordMeta, SegmentLog};
+
+    #[test]
+    fn what_is_removed_twice_before_a_record_is_read_is_one_gap() {
+        let of = |first_seq, next_seq| Expired { first_seq, next_seq };
+        assert_eq!(of(50, 90).behind(Some(of(7, 50))), of(7, 90));
+        assert_eq!(of(50, 90).behind(None), of(50, 90));
+    }
 
     #[test]
     fn only_what_was_removed_counts_as_expired() {

@@ -159,7 +159,7 @@ impl Stream {
                         return Ok(());
                     }
                 }
-                Read::Expired(expired) => self.expired = Some(expired),
+                Read::Expired(expired) => self.expired = Some(expired.behind(self.expired)),
                 Read::Missing(what) => self.answers.send(Answer::Missing { source: self.index, what }, None).await?,
                 Read::Nothing if !ask.follow || is_over(ended) => return self.send_tail(&reader, ended).await,
                 Read::Nothing => {
@@ -183,10 +183,12 @@ impl Stream {
             reader = self.place_in_time(reader).await?;
         }
         let Some(lines) = ask.tail else { return Ok((reader, None)) };
-        let (blocks, filter) = (reader.blocks_back(), self.filter.clone());
-        let found = tokio::task::spawn_blocking(move || last_lines(blocks, &filter, lines)).await;
-        match found.unwrap_or(Ok(Tail::All)) {
+        let (blocks, filter, first_seq) = (reader.blocks_back(), self.filter.clone(), self.first_seq);
+        let answers = self.answers.clone();
+        let search = move || last_lines(blocks, &filter, first_seq, lines, || answers.is_unwanted());
+        match tokio::task::spawn_blocking(search).await.unwrap_or(Ok(Tail::All)) {
             Ok(Tail::All) => Ok((reader, None)),
+            Ok(Tail::Unwanted) => Err(Stop::Gone),
             Ok(Tail::From { seq, skip }) => {
                 reader.seek_seq(seq);
                 self.expired = None;
@@ -350,15 +352,26 @@ enum Tail {
     All,
     /// In this record, behind so many of its bytes.
     From { seq: u64, skip: usize },
+    /// Nobody wants to know any more.
+    Unwanted,
 }
 
-/// Goes backwards through the log until enough lines are found. A last line without its end counts as one.
-fn last_lines(blocks: BlocksBack, filter: &Filter, lines: u64) -> Result<Tail, JournalError> {
+/// Goes backwards through the log until enough lines are found, or nothing before can be wanted. A last line without its end counts as one.
+fn last_lines(
+    blocks: BlocksBack,
+    filter: &Filter,
+    first_seq: u64,
+    lines: u64,
+    is_unwanted: impl Fn() -> bool,
+) -> Result<Tail, JournalError> {
     let mut left = lines;
     let mut at_end = true;
     for block in blocks {
+        if is_unwanted() {
+            return Ok(Tail::Unwanted);
+        }
         for record in block?.read()?.into_iter().rev().filter_map(loaded) {
-            if record.head.at.0 < filter.since_us {
+            if record.head.seq < first_seq || record.head.at.0 < filter.since_us {
                 return Ok(Tail::All);
             }
             if !filter.wants(&record.head) || record.payload.is_empty() {

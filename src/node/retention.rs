@@ -62,20 +62,38 @@ pub(super) struct Sweep {
     closed: Vec<Closed>,
     /// What all together took at the last look, and what has been written since.
     kept_bytes: u64,
-    /// The last look found nothing more to drop.
-    is_stuck: bool,
+    /// Why the last look could not bring all together within the total.
+    stuck: Option<Stuck>,
+    /// Processes that nobody writes, and that are live all the same: what is left of each stays.
+    live: HashSet<Id>,
+}
+
+/// Why nothing more can be dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stuck {
+    /// Only newest segments are left, until one of them is no longer the newest.
+    OnlyNewest,
+    /// A segment could not be removed. The next round tries again.
+    Failed,
 }
 
 impl Sweep {
     /// With these limits.
     pub(super) fn new(retention: Retention) -> Sweep {
-        Sweep { retention, closed_due: None, closed: Vec::new(), kept_bytes: 0, is_stuck: false }
+        let (closed, live) = (Vec::new(), HashSet::new());
+        Sweep { retention, closed_due: None, closed, kept_bytes: 0, stuck: None, live }
     }
 
-    /// So much was written; true if all together may now be above the total.
-    pub(super) fn grown(&mut self, bytes: u64) -> bool {
-        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
-        self.kept_bytes > self.retention.total && !self.is_stuck
+    /// This log was so many bytes large before something was written; true if all together are now above the total, and something of it
+    /// may be dropped.
+    pub(super) fn grown(&mut self, log: &SegmentLog, before: u64) -> bool {
+        self.kept_bytes = self.kept_bytes.saturating_add(log.bytes().saturating_sub(before));
+        let may_drop = match self.stuck {
+            None => true,
+            Some(Stuck::OnlyNewest) => log.oldest().is_some(),
+            Some(Stuck::Failed) => false,
+        };
+        may_drop && self.kept_bytes > self.retention.total
     }
 
     /// Nobody writes this process any more.
@@ -87,6 +105,20 @@ impl Sweep {
     /// Somebody writes it again, or it was removed.
     pub(super) fn reopened(&mut self, id: Id) {
         self.closed.retain(|closed| closed.id != id);
+        self.live.remove(&id);
+    }
+
+    /// Nobody writes this process, and it is not live any more.
+    pub(super) fn ended(&mut self, id: Id) {
+        self.live.remove(&id);
+    }
+
+    /// Nothing was to stay of this process, and it is live: what is left of it counts, and stays for as long as that.
+    pub(super) fn is_live(&mut self, store: &Store, id: Id) {
+        self.closed(store, id);
+        self.live.insert(id);
+        let left = self.closed.iter().find(|closed| closed.id == id).map_or(0, Closed::bytes);
+        self.kept_bytes = self.kept_bytes.saturating_add(left);
     }
 
     /// Each process by size and age, then all together: the oldest goes first, segment by segment. Returns the processes nobody writes of
@@ -116,9 +148,12 @@ impl Sweep {
     /// Drops what is too old of processes that are not written.
     fn age(&mut self, store: &Store, now_us: u64) -> Vec<Id> {
         let Some(age) = self.retention.age.map(micros) else { return Vec::new() };
-        let mut gone = Vec::new();
+        let (mut gone, live) = (Vec::new(), &self.live);
         self.closed.retain_mut(|closed| {
             while closed.segments.front().is_some_and(|(at_us, _)| at_us.saturating_add(age) < now_us) {
+                if closed.segments.len() == 1 && live.contains(&closed.id) {
+                    break;
+                }
                 if closed.segments.len() == 1 {
                     gone.push(closed.id);
                     return false;
@@ -136,10 +171,10 @@ impl Sweep {
     fn shrink(&mut self, store: &Store, open: &mut [(Id, &mut SegmentLog)]) -> Vec<Id> {
         let live: u64 = open.iter().map(|(_, log)| log.bytes()).sum();
         let ended: u64 = self.closed.iter().map(Closed::bytes).sum();
-        let (mut total, mut gone) = (live + ended, Vec::new());
-        self.is_stuck = false;
+        let (mut total, mut gone, mut stuck) = (live + ended, Vec::new(), None);
         while total > self.retention.total {
-            let freed = match self.oldest(open) {
+            let oldest = self.oldest(open);
+            let freed = match oldest {
                 Some(Oldest::Open(at)) => open.get_mut(at).and_then(|(_, log)| drop_oldest(log)),
                 Some(Oldest::Closed(at)) if self.closed.get(at).is_some_and(|closed| closed.segments.len() > 1) => {
                     self.closed.get_mut(at).and_then(|closed| closed.drop_oldest(store))
@@ -152,14 +187,17 @@ impl Sweep {
                 None => None,
             };
             let Some(freed) = freed else {
-                self.is_stuck = true;
-                let limit = self.retention.total;
-                tracing::warn!(total, limit, "more is kept than --retain-total: only the newest segments are left");
+                stuck = Some(if oldest.is_some() { Stuck::Failed } else { Stuck::OnlyNewest });
                 break;
             };
             total = total.saturating_sub(freed);
         }
-        self.kept_bytes = total;
+        // A failure was told where it was met.
+        if stuck == Some(Stuck::OnlyNewest) && stuck != std::mem::replace(&mut self.stuck, stuck) {
+            let limit = self.retention.total;
+            tracing::warn!(total, limit, "more is kept than --retain-total: only the newest segments are left");
+        }
+        (self.kept_bytes, self.stuck) = (total, stuck);
         gone
     }
 
@@ -167,7 +205,8 @@ impl Sweep {
     fn oldest(&self, open: &[(Id, &mut SegmentLog)]) -> Option<Oldest> {
         let open = open.iter().enumerate();
         let open = open.filter_map(|(at, (_, log))| Some((log.oldest()?.last_at_us, Oldest::Open(at))));
-        let closed = self.closed.iter().enumerate();
+        let may_go = |closed: &Closed| closed.segments.len() > 1 || !self.live.contains(&closed.id);
+        let closed = self.closed.iter().enumerate().filter(|(_, closed)| may_go(closed));
         let closed = closed.filter_map(|(at, closed)| Some((closed.segments.front()?.0, Oldest::Closed(at))));
         open.chain(closed).min_by_key(|(at_us, _)| *at_us).map(|(_, oldest)| oldest)
     }
@@ -266,6 +305,56 @@ mod tests {
         }
     }
 
+    fn append(log: &mut SegmentLog, seq: u64, at_us: u64, bytes: usize) {
+        let meta = RecordMeta { seq, at_us, run: 1, kind: 1, offset: 0 };
+        log.append(&[Record { meta, payload: Bytes::from(vec![b'x'; bytes]) }]).unwrap();
+    }
+
+    #[test]
+    fn what_can_be_dropped_again_is_dropped_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let retention = Retention { size: 1 << 20, total: 1 << 10, age: None };
+        let store = Store::open(dir.path(), retention.log_config()).unwrap();
+        let id = Id::from_random([1; 16]);
+        let mut log = store.open_process(id).unwrap().log;
+        let mut sweep = Sweep::new(retention);
+        append(&mut log, 1, 1, 20 << 10);
+        assert!(sweep.grown(&log, 0));
+        sweep.run(&store, vec![(id, &mut log)], Instant::now(), 1);
+        let before = log.bytes();
+        append(&mut log, 2, 1, 20 << 10);
+        assert!(!sweep.grown(&log, before), "the newest segment is all there is");
+        let before = log.bytes();
+        append(&mut log, 3, 1, 60 << 10);
+        assert!(sweep.grown(&log, before), "it is not the newest any more");
+        sweep.run(&store, vec![(id, &mut log)], Instant::now(), 1);
+        assert_eq!(log.first_seq(), Some(3));
+    }
+
+    #[test]
+    fn what_is_left_of_a_live_process_stays_and_another_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let retention = Retention { size: 1 << 20, total: 50 << 10, age: None };
+        let store = Store::open(dir.path(), retention.log_config()).unwrap();
+        let [away, ended] = [1, 2].map(|n| Id::from_random([n; 16]));
+        for id in [away, ended] {
+            append(&mut store.open_process(id).unwrap().log, 1, 1, 40 << 10);
+            let at = std::time::UNIX_EPOCH + Duration::from_secs(if id == away { 1000 } else { 2000 });
+            for file in std::fs::read_dir(store.log_dir(id)).unwrap() {
+                std::fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(at).unwrap();
+            }
+        }
+        let mut sweep = Sweep::new(retention);
+        let now = Instant::now();
+        assert_eq!(sweep.run(&store, vec![], now, 1), [away], "by its age alone it is the first");
+        sweep.is_live(&store, away);
+        assert!(sweep.kept_bytes > 80 << 10, "what did not go counts");
+        assert_eq!(sweep.run(&store, vec![], now, 1), [ended]);
+        store.remove(ended).unwrap();
+        sweep.closed(&store, away);
+        assert_eq!(sweep.run(&store, vec![], now, 1), Vec::<Id>::new(), "within the total");
+    }
+
     #[test]
     fn segments_are_small_beside_the_least_limit() {
         let segment = |size, total| Retention { size, total, age: None }.log_config().segment_bytes;
@@ -302,7 +391,12 @@ mod tests {
         let first = store.open_process(young).unwrap().log.first_seq().unwrap();
         assert!(first > 1, "some of the one in between: {first}");
         assert!(sweep.kept_bytes <= 700 << 10);
-        assert!(!sweep.grown(0) && sweep.grown(64 << 10), "{}", sweep.kept_bytes);
+        let before = written.log.bytes();
+        assert!(!sweep.grown(&written.log, before), "{}", sweep.kept_bytes);
+        // A page more than there is room for, and what each record takes beside its payload.
+        let room = (700 << 10) - sweep.kept_bytes;
+        append(&mut written.log, 13, 3_000_000_000, usize::try_from(room).unwrap() - 20);
+        assert!(sweep.grown(&written.log, before), "{room} bytes of room and {}", written.log.bytes() - before);
     }
 
     #[test]

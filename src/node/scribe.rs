@@ -117,6 +117,9 @@ enum Work {
         id: Id,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
+    KeepLive {
+        id: Id,
+    },
     RemoveEmpty {
         id: Id,
     },
@@ -166,7 +169,7 @@ pub(super) struct Sizes {
     pub last_seq: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Why nothing of it is acknowledged now, or what of it could not be read at the start.
+    /// Why nothing of it is acknowledged now, or what of it could not be read at the start, or cannot be opened: then nothing else is known.
     pub trouble: Option<String>,
 }
 
@@ -209,6 +212,11 @@ impl Scribe {
         let (reply, answer) = oneshot::channel();
         self.tell(Work::Remove { id, reply });
         answer
+    }
+
+    /// Retention has come to the last of a process that is live: it stays.
+    pub(super) fn keep_live(&self, id: Id) {
+        self.tell(Work::KeepLive { id });
     }
 
     /// Removes what there is of a process that never told or wrote anything. One whose logs hold anything stays as it is.

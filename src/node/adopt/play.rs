@@ -57,6 +57,9 @@ pub(super) enum PlayError {
     /// The link of its watcher has not ended, or a removal came between: it is looked at again at once.
     #[error("the process {0} was let go meanwhile")]
     LetGo(Id),
+    /// What read it has panicked, which was reported where it did.
+    #[error("taking it in failed inside the zerovisor: please report this")]
+    Panicked,
     /// The node ends.
     #[error("the zerovisor is ending")]
     Ending,
@@ -195,5 +198,6 @@ impl Journal<'_> {
 
 /// Does what may wait for the disk where that hurts nobody.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PlayError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| PlayError::Ending)
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| if error.is_panic() { PlayError::Panicked } else { PlayError::Ending })
 }

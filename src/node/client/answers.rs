@@ -87,6 +87,11 @@ impl Answers {
         self.send(answer, Some(payload)).await
     }
 
+    /// Whether nobody wants the answer any more.
+    pub(in crate::node) fn is_unwanted(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// Resolves when nobody wants the answer any more.
     pub(in crate::node) async fn unwanted(&self) {
         self.queue.closed().await;

@@ -3,18 +3,20 @@
 use std::collections::VecDeque;
 
 use zerovisor_core::address::{Address, Selection};
-use zerovisor_core::fact::Gap;
+use zerovisor_core::fact::{Fact, Gap};
+use zerovisor_core::units::Timestamp;
 use zerovisor_core::view::{Detail, FACTS_SHOWN, NodeRow};
 use zerovisor_core::wire::{self, Answer, Failure};
 
 use super::answers::{Answers, Stop};
 use super::chosen::one;
 use crate::PROGRAM_VERSION;
+use crate::journal::LogReader;
 use crate::node::gaps;
 use crate::node::hub::Known;
 use crate::node::scribe::Which;
 use crate::node::session::Node;
-use crate::node::store::loaded_fact;
+use crate::node::store::{is_passable, loaded_fact};
 
 /// Answers with rows.
 ///
@@ -68,21 +70,7 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
     let known = node.hub.known(target.id).await.ok_or(Stop::Gone)?;
     let sizes = node.scribe.sizes(target.id).await;
     let facts = match node.scribe.reader(Which::Facts(target.id)).await {
-        Some(Ok(mut reader)) => tokio::task::spawn_blocking(move || {
-            reader.seek_first();
-            let mut facts = VecDeque::new();
-            while let Ok(batch) = reader.next_batch(256 << 10)
-                && !batch.is_empty()
-            {
-                facts.extend(batch.iter().filter_map(loaded_fact));
-                while facts.len() > FACTS_SHOWN {
-                    facts.pop_front();
-                }
-            }
-            Vec::from(facts)
-        })
-        .await
-        .unwrap_or_default(),
+        Some(Ok(reader)) => tokio::task::spawn_blocking(move || latest_facts(reader)).await.unwrap_or_default(),
         // Said by the trouble of its journal.
         Some(Err(_)) => Vec::new(),
         None => return Err(Stop::Gone),
@@ -108,6 +96,24 @@ pub(super) async fn inspect(node: &Node, address: Address, answers: &Answers) ->
     };
     let page = wire::encode_page(&detail).map_err(|error| Failure::Other(error.to_string()))?;
     Ok(answers.send(Answer::Detail, Some(page)).await?)
+}
+
+/// The last facts, as far as they can be read: around what is damaged, or has expired meanwhile.
+fn latest_facts(mut reader: LogReader) -> Vec<(Timestamp, Fact)> {
+    reader.seek_first();
+    let mut facts = VecDeque::new();
+    loop {
+        match reader.next_batch(256 << 10) {
+            Ok(batch) if batch.is_empty() => break,
+            Ok(batch) => facts.extend(batch.iter().filter_map(loaded_fact)),
+            Err(error) if is_passable(&error) => {}
+            Err(_) => break,
+        }
+        while facts.len() > FACTS_SHOWN {
+            facts.pop_front();
+        }
+    }
+    Vec::from(facts)
 }
 
 /// How many gaps a process has, the latest of them, and the record behind which nobody knows what it wrote.

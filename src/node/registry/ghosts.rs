@@ -40,9 +40,9 @@ impl Registry {
 }
 
 fn is_ghost(entry: &Entry) -> bool {
-    !matches!(entry.reach, Reach::Linked { .. }) && !entry.has_past && is_unwritten(entry)
+    !matches!(entry.reach, Reach::Linked { .. }) && is_unwritten(entry)
 }
 
 fn is_unwritten(entry: &Entry) -> bool {
-    entry.written.borrow().seq == 0 && entry.story == Story::default()
+    !entry.has_past && entry.written.borrow().seq == 0 && entry.story == Story::default()
 }

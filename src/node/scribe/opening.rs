@@ -109,6 +109,7 @@ impl Thread {
     /// Lets go of a process that nothing is expected of; its readers keep what they share.
     pub(super) fn close(&mut self, id: Id) {
         self.trouble.forget(id);
+        self.sweep.ended(id);
         if let Some(mut process) = self.open.remove(&id) {
             self.syncer.note(process.dirty().into());
             self.tools.text.closed(id);
@@ -179,7 +180,9 @@ impl Thread {
     /// Closes the parked logs that are not needed any more.
     pub(super) fn let_go_of_idle(&mut self) {
         let unaligned = &self.unaligned;
-        self.parked.retain(|id, logs| is_needed(logs) || unaligned.contains(id));
+        for (id, _) in self.parked.extract_if(|id, logs| !is_needed(logs) && !unaligned.contains(id)) {
+            self.sweep.closed(&self.tools.store, id);
+        }
     }
 
     pub(super) fn sizes(&self, id: Id) -> Sizes {
@@ -187,7 +190,10 @@ impl Thread {
         let (first_seq, last_seq, bytes) = match (self.open.get(&id), self.parked.get(&id)) {
             (Some(process), _) => of(&process.logs.log),
             (None, Some(logs)) => of(&logs.log),
-            (None, None) => self.tools.store.open_known(id).map_or((0, 0, 0), |logs| of(&logs.log)),
+            (None, None) => match self.tools.store.open_known(id) {
+                Ok(logs) => of(&logs.log),
+                Err(error) => return Sizes { trouble: Some(error.to_string()), ..Sizes::default() },
+            },
         };
         let trouble = self.trouble.of(id).or_else(|| self.damaged.get(&id).map(String::as_str));
         Sizes { first_seq, last_seq, bytes, trouble: trouble.map(str::to_owned) }

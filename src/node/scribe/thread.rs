@@ -223,14 +223,16 @@ impl Thread {
         let bytes: u64 = batch.iter().map(|record| record.payload.len() as u64).sum();
         let taken = (bytes, batch.len());
         let (records, violation) = process.admit(batch);
+        let size = process.logs.log.bytes();
         let mut facts = facts_of(&records);
         let written = process.append(&records);
         let end = process.end();
         // Of a batch that failed a beginning may be written; nobody will send it again, so it counts like any other.
         facts.retain(|(head, _)| head.seq <= end);
         self.written_bytes += bytes;
+        let over = self.sweep.grown(&process.logs.log, size);
         self.publish(id, facts);
-        if self.sweep.grown(bytes) {
+        if over {
             self.retain();
         }
         match written {
@@ -308,6 +310,7 @@ impl Thread {
             Work::Remove { id, reply } => {
                 let _ = reply.send(self.remove(id));
             }
+            Work::KeepLive { id } => self.sweep.is_live(&self.tools.store, id),
             Work::RemoveEmpty { id } => self.remove_empty(id),
             Work::Note { at, about, what } => self.events.tell(at, about, what),
             Work::Mourn { id } => self.tools.hub.mourned(id, self.sizes(id).last_seq),
