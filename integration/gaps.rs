@@ -11,7 +11,7 @@ use zerovisor_core::id::Id;
 use zerovisor_core::units::Timestamp;
 use zerovisor_core::wire::HostProof;
 
-use crate::harness::{Farm, Program, SOON, Watcher, parent_of, until, watcher_hello};
+use crate::harness::{Farm, LONG, Program, SOON, Watcher, parent_of, until, watcher_hello};
 
 /// Everything about the one process of this name.
 fn inspected(farm: &Farm, name: &str) -> Value {
@@ -237,4 +237,34 @@ fn asking_for_events_that_are_still_to_come_is_said() {
     farm.file_says("follower.err", "still to come");
     follower.signal(Signal::SIGINT);
     follower.end(SOON);
+}
+
+/// Where a disk is away for a moment, nothing is missing once it is back.
+#[test]
+fn what_cannot_be_read_for_a_moment_is_no_gap() {
+    let farm = Farm::new();
+    farm.script(
+        "writer",
+        "while [ ! -e go ]; do sleep 0.01; done\nseq 1 100000\nwhile [ ! -e end ]; do sleep 0.01; done\n",
+    );
+    let said = fs::File::create(farm.path("said")).unwrap();
+    let mut command = farm.watch_command(&["--name", "writer", "sh", "writer"]);
+    let watcher = Program::start_as_is(command.stdout(Stdio::null()).stderr(said));
+    let id = farm.reaches("writer", "RUNNING")["id"].as_str().unwrap().to_owned();
+    farm.kill_node();
+    fs::write(farm.path("go"), "").unwrap();
+    let written: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
+    let (log, away) = (farm.path(&format!("zerovisor.spool/{id}/log")), farm.path("away"));
+    until("all of it is on the disk", SOON, || {
+        let files = fs::read_dir(&log).ok()?.filter_map(|entry| entry.ok()?.metadata().ok());
+        (files.map(|meta| meta.len()).sum::<u64>() > written.len() as u64).then_some(())
+    });
+    fs::rename(&log, &away).unwrap();
+    farm.start_node(&[]);
+    farm.file_says("said", "cannot be read just now");
+    fs::rename(&away, &log).unwrap();
+    fs::write(farm.path("end"), "").unwrap();
+    watcher.end(LONG).ok();
+    assert!(farm.raw(&["writer"]) == written.as_bytes(), "each byte once: {}", farm.text("said"));
+    assert!(farm.told("writer", "gap").is_empty(), "{}", farm.text("said"));
 }

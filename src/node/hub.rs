@@ -94,7 +94,6 @@ enum Message {
     Targets { select: Selection, reply: oneshot::Sender<Result<Vec<Target>, Failure>> },
     Totals { reply: oneshot::Sender<Totals> },
     Known { id: Id, reply: oneshot::Sender<Option<Box<Known>>> },
-    Expired { id: Id },
     Remove { id: Id, force: bool, reply: oneshot::Sender<Outcome> },
 }
 
@@ -320,7 +319,6 @@ impl HubTask {
             Message::Known { id, reply } => {
                 let _ = reply.send(self.known(id).map(Box::new));
             }
-            Message::Expired { id } => self.expired(id),
             Message::Remove { id, force, reply } => self.remove(id, force, reply),
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use zerovisor_core::units::Bytes;
 use zerovisor_core::wire::WireError;
 
@@ -72,6 +73,20 @@ impl SpoolError {
         }
     }
 
+    /// Whether the machine only lacked the means just now: memory, descriptors, threads.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            SpoolError::Journal(JournalError::Io { source, .. }) | SpoolError::Io { source, .. } => is_passing(source),
+            SpoolError::Journal(_)
+            | SpoolError::Full { .. }
+            | SpoolError::NotOurs { .. }
+            | SpoolError::NoHome(_)
+            | SpoolError::Bad { .. }
+            | SpoolError::Wire(_) => false,
+        }
+    }
+
     pub(super) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SpoolError + use<> {
         let path = path.to_path_buf();
         move |source| SpoolError::Io { op, path, source }
@@ -80,6 +95,11 @@ impl SpoolError {
     pub(super) fn bad(path: &Path, why: impl Into<String>) -> SpoolError {
         SpoolError::Bad { path: path.to_path_buf(), why: why.into() }
     }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::EINTR))
 }
 
 /// Whether the kernel has no room.

@@ -17,7 +17,7 @@ use super::{FRONT, private};
 
 const MAGIC: &[u8; 8] = b"ZVFRONT1";
 /// The largest front, in bytes: some hundred thousand facts, far more than a watcher holds before it stops making new ones. Beyond it
-/// nothing more is dropped here; after --offline-wait what is in memory goes instead.
+/// nothing more is dropped from the disk, and after the child's wait the oldest output in memory is, as without a disk.
 const FRONT_MAX_BYTES: usize = 16 << 20;
 
 /// The bytes of a front file.

@@ -73,6 +73,8 @@ struct Session {
     spooling: Spooling,
     /// When the lifecycle was over.
     left_at: Option<Instant>,
+    /// When the console had taken all, or was not waited for any longer, after that.
+    shown_at: Option<Instant>,
 }
 
 /// Watches one process to its end; returns the exit status of the watcher.
@@ -152,6 +154,7 @@ impl Session {
             guard_died: false,
             spooling: Spooling::new(offline),
             left_at: None,
+            shown_at: None,
         };
         Ok((session, placed))
     }

@@ -10,6 +10,8 @@ use tokio::sync::{Notify, oneshot};
 use zerovisor_core::record::Record;
 use zerovisor_core::window::{StandIns, stand_ins};
 
+use nix::errno::Errno;
+
 use super::thread::{Bell, on_a_thread};
 use crate::spool::{Limit, Meta, Place, Spool, SpoolError};
 
@@ -146,7 +148,7 @@ impl Spooler {
         let (place, limit) = (self.place.clone(), self.limit);
         let work = Work { spool, job, acknowledged, place, limit, give_back, bell: Bell(done) };
         if let Err(work) = on_a_thread("spool", STACK_BYTES, work, Work::run) {
-            work.run();
+            work.without_a_thread();
         }
     }
 
@@ -183,9 +185,30 @@ struct Work {
 }
 
 impl Work {
+    /// Nothing that may wait for the disk is done on the watcher's one task: it fails, and is tried again as on a disk that fails. But for what
+    /// comes last: behind it that task has nothing else to do.
+    fn without_a_thread(self) {
+        let Work { spool, job, acknowledged, place, limit, give_back, bell } = self;
+        let source = Errno::EAGAIN.into();
+        let failed = SpoolError::Io { op: "start a thread for", path: place.dir().to_path_buf(), source };
+        let done = match job {
+            Job::Spill { .. } => Done::Spilled { last: 0, failed: Some(failed) },
+            Job::Load { from } => Done::Loaded { from, records: Err(failed) },
+            Job::Count { .. } => Done::Counted(Err(failed)),
+            Job::Drop { .. } => Done::Dropped(Err(failed)),
+            Job::Remove => Done::Removed(Err(failed)),
+            Job::Leave { .. } => return Work { spool, job, acknowledged, place, limit, give_back, bell }.run(),
+        };
+        // The session has its end of both.
+        let _unwanted = give_back.send((spool, done));
+        drop(bell);
+    }
+
     fn run(self) {
         let Work { mut spool, job, acknowledged, place, limit, give_back, bell } = self;
-        if let Some(spool) = &mut spool {
+        // The segment that is dropped is the one that was counted: it stays the oldest until then.
+        let trims = !matches!(job, Job::Drop { .. });
+        if let Some(spool) = spool.as_mut().filter(|_| trims) {
             // A segment that cannot be removed is tried again with the next job.
             let _ = spool.trim(acknowledged);
         }
@@ -246,3 +269,6 @@ fn leave(spool: Option<Box<Spool>>, place: &Place, limit: Limit, meta: &Meta) ->
     spool.close(meta)?;
     Ok(left)
 }
+
+#[cfg(test)]
+mod tests;

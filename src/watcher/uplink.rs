@@ -5,6 +5,8 @@
 //!   Away ------------> Dialing --------> Greeting --------> Linked --goodbye--> farewell
 //!    ^                    |                 |                  |
 //!    +----- backoff ------+-----------------+------------------+  error, refusal, violation, silence
+//!
+//!   any ----> Closed, for good: what is not acknowledged was given to somebody else
 //! ```
 //! A link that fails in any way is dropped and a new one made; nothing else is ever repaired.
 
@@ -84,6 +86,7 @@ enum Stage {
     Dialing(Dialing),
     Greeting { link: Box<Link>, until: Instant },
     Linked(Box<Linked>),
+    Closed,
 }
 
 /// The watcher's side of the connection.
@@ -180,7 +183,7 @@ impl Uplink {
     /// When the link was made, while there is one.
     pub(super) fn linked_at(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Away { .. } | Stage::Dialing(_) | Stage::Greeting { .. } => None,
+            Stage::Away { .. } | Stage::Dialing(_) | Stage::Greeting { .. } | Stage::Closed => None,
             Stage::Linked(linked) => Some(linked.linked_at),
         }
     }
@@ -216,7 +219,7 @@ impl Uplink {
     /// Waits for what comes in. Cancel-safe: an attempt goes on where it was, a message stays until it is taken.
     pub(super) async fn wait(&mut self) -> Arrival {
         match &mut self.stage {
-            Stage::Away { .. } => pending().await,
+            Stage::Away { .. } | Stage::Closed => pending().await,
             Stage::Dialing(dialing) => Arrival::Dialed(dialing.await),
             Stage::Greeting { link, .. } => Arrival::Frames(link.rx.recv().await),
             Stage::Linked(linked) => Arrival::Frames(linked.link.rx.recv().await),
@@ -227,7 +230,7 @@ impl Uplink {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Away { dial_at } => Some(*dial_at),
-            Stage::Dialing(_) => None,
+            Stage::Dialing(_) | Stage::Closed => None,
             Stage::Greeting { until, .. } => Some(*until),
             Stage::Linked(linked) => Some(linked.farewell_by.unwrap_or(linked.tick_at)),
         }
@@ -249,7 +252,7 @@ impl Uplink {
                 }
                 return (true, None);
             }
-            Stage::Away { .. } | Stage::Dialing(_) | Stage::Greeting { .. } | Stage::Linked(_) => {}
+            Stage::Away { .. } | Stage::Dialing(_) | Stage::Greeting { .. } | Stage::Linked(_) | Stage::Closed => {}
         }
         (false, None)
     }
@@ -381,6 +384,16 @@ impl Uplink {
         if self.is_linked() {
             self.lose(&Lost::Stalled, window);
         }
+    }
+
+    /// No zerovisor is to take anything any more, nor is one looked for.
+    pub(super) fn close(&mut self, window: &mut Window) {
+        let now = Instant::now();
+        self.links_lost += u64::from(self.is_linked());
+        self.stage = Stage::Closed;
+        window.on_disconnect();
+        self.away_since.get_or_insert(now);
+        self.outage_since.get_or_insert(now);
     }
 
     /// Drops the link, if any, and arranges for the next. Told once an outage; a refusal is told when it is another one.

@@ -48,14 +48,16 @@ impl Window {
         self.spilled_to
     }
 
-    /// Whether any record is on the disk alone.
+    /// Whether any record is on the disk, alone or beside what was read of it to be sent.
     pub fn is_spilled(&self) -> bool {
-        self.disk.is_some()
+        self.disk.is_some() || self.front.iter().any(Entry::is_on_disk)
     }
 
-    /// The first record that is on the disk alone, or would be next: what [`super::stand_ins`] begin with.
+    /// The first record that is on the disk, or would be next: what [`super::stand_ins`] begin with. What was read to be sent is among
+    /// them, since the link is given up, and that forgotten, before anything is dropped.
     pub fn first_on_disk(&self) -> u64 {
-        self.disk.map_or(self.next_seq, |disk| disk.next_load)
+        let loaded = self.front.iter().find(|entry| entry.is_on_disk()).map(Entry::first_seq);
+        loaded.or(self.disk.map(|disk| disk.next_load)).unwrap_or(self.next_seq)
     }
 
     /// Everything that is not on the disk yet, in order, to be put there; it stays here until [`Window::on_spilled`].

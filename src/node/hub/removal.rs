@@ -11,16 +11,6 @@ use crate::node::registry::Entry;
 use crate::node::scribe::now_us;
 
 impl HubTask {
-    /// Retention has come to the last of a process that is not written.
-    pub(super) fn expired(&mut self, id: Id) {
-        if self.registry.get(id).is_some_and(|entry| entry.shown_state().is_live()) {
-            self.scribe.keep_live(id);
-        } else {
-            // Nobody waits for the answer.
-            self.remove(id, false, oneshot::channel().0);
-        }
-    }
-
     /// Forgets a process and has its journal removed; the outcome is told once that is done.
     pub(super) fn remove(&mut self, id: Id, force: bool, reply: oneshot::Sender<Outcome>) {
         let live = self.registry.get(id).is_some_and(|entry| entry.shown_state().is_live());
@@ -50,7 +40,8 @@ impl HubTask {
     /// it back, and so does what a watcher left on disk.
     pub(super) fn expire(&mut self, id: Id) {
         let stays = |entry: &Entry| entry.orders().is_some() || entry.shown_state().is_live();
-        if self.registry.get(id).is_none_or(stays) {
+        if self.registry.get(id).is_some_and(stays) {
+            self.scribe.keep_live(id);
             return;
         }
         let Some(entry) = self.registry.forget(id) else { return };

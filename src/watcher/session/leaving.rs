@@ -41,7 +41,7 @@ impl Session {
             }
         }
         let status = self.process.life().shell_status();
-        let out_of_patience = self.patience().is_some_and(|end| Instant::now() >= end);
+        let out_of_patience = self.is_out_of_patience();
         if self.tell_front(status, out_of_patience) {
             return None;
         }
@@ -61,7 +61,11 @@ impl Session {
             self.say_left(left);
             return Some(status);
         }
-        if !out_of_patience {
+        if self.shown_at.is_none() {
+            self.shown_at = Some(Instant::now());
+            self.settle_spool();
+        }
+        if !self.is_out_of_patience() {
             return None;
         }
         let output = units::Bytes(self.window.held_output_bytes() as u64);
@@ -124,11 +128,14 @@ impl Session {
         if self.interrupted >= GIVES_UP {
             return Some(left_at);
         }
-        match self.uplink.outage_since() {
-            Some(since) if !self.uplink.is_linked() => Some(left_at.max(since) + LAST_WAIT),
-            // One that falls silent, is lost, and welcomes again takes nothing either.
-            Some(_) | None => Some(left_at.max(self.uplink.taken_at()) + LAST_WAIT_LINKED),
-        }
+        let since = left_at.max(self.uplink.taken_at());
+        let at = match self.uplink.outage_since() {
+            Some(outage) if !self.uplink.is_linked() => left_at.max(outage) + LAST_WAIT,
+            // One that is back has its time from then on, however late it is.
+            Some(_) | None => self.uplink.linked_at().map_or(since, |at| since.max(at)) + LAST_WAIT_LINKED,
+        };
+        // One that welcomes again and again, and takes nothing, is waited for no longer than for room.
+        Some(at.min(since + self.spooling.wait() + LAST_WAIT_LINKED))
     }
 
     /// Whether the last records are put on disk now.
@@ -144,7 +151,7 @@ impl Session {
         let hopeless = self.spooling.is_out_of_room() && !self.window.is_spilled() && !gives_up;
         if let Some(at) = self.spools_last_at().filter(|_| !hopeless) {
             let for_room = if gives_up { Duration::ZERO } else { self.spooling.wait_for_room() };
-            return Some(at.max(left_at) + for_room + LAST_SPILL);
+            return Some(at.max(left_at).max(self.shown_at.unwrap_or(at)) + for_room + LAST_SPILL);
         }
         if gives_up {
             return Some(left_at);
@@ -161,6 +168,10 @@ impl Session {
             Some(_) => Some(since + LAST_WAIT),
             None => Some(at_most.min(since + LAST_WAIT_LINKED)),
         }
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        self.patience().is_some_and(|end| Instant::now() >= end)
     }
 
     /// When an ending watcher has something to do, if nothing else happens.

@@ -8,6 +8,7 @@
 //!
 //!   linked: load, send, acknowledged --> trim --> all acknowledged: remove
 //!   ended:  2 s without a zerovisor: spill the rest, leave; at the limit the watcher waits in its program's place
+//!   left:   another's from then on: no link is made any more, and no job begun
 //! ```
 
 use std::time::{Duration, Instant};
@@ -30,7 +31,10 @@ const SPILL_AT_BYTES: usize = 1 << 20;
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 /// How much is dropped from memory at once, in bytes.
 const DROP_BYTES: usize = HELD_MAX_BYTES / 4;
-/// So often in a row a spool that cannot be read is tried; then what is in it is a gap.
+/// How soon it is tried again for the first time, where nothing is lost by trying.
+const TRY_AGAIN_FIRST: Duration = Duration::from_secs(1);
+/// So often in a row a spool that cannot be read is tried, [`TRY_AGAIN_FIRST`] and then [`TRY_AGAIN`] apart; then what is in it is a gap. One
+/// that the machine only lacks the means for just now is tried for as long as that lasts.
 const READS_MAX: u32 = 3;
 
 /// Why the disk took no more.
@@ -65,6 +69,10 @@ pub(super) struct Spooling {
     /// Whether it was said that an ended program's output waits for room.
     told_of_waiting: bool,
     reads_failed: u32,
+    /// When a spool that could not be read or removed is tried again.
+    again_at: Option<Instant>,
+    /// It is on its way to the next zerovisor, or there: nothing of it is ours any more.
+    is_left: bool,
     left: Option<Result<Left, SpoolError>>,
 }
 
@@ -89,6 +97,8 @@ impl Spooling {
             told: None,
             told_of_waiting: false,
             reads_failed: 0,
+            again_at: None,
+            is_left: false,
             left: None,
         }
     }
@@ -126,8 +136,18 @@ impl Spooling {
         if self.waited || self.refused == Some(Refused::Full) { self.wait } else { Duration::ZERO }
     }
 
+    /// How long the child waits for room.
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
+    }
+
     fn is_free(&self) -> bool {
-        self.spooler.as_ref().is_none_or(Spooler::is_free)
+        !self.is_left && self.spooler.as_ref().is_none_or(Spooler::is_free)
+    }
+
+    /// Whether it is not to be read or removed just now, since that has failed.
+    fn rests(&self, now: Instant) -> bool {
+        self.again_at.is_some_and(|at| now < at)
     }
 
     fn on_outage_over(&mut self) {
@@ -148,19 +168,13 @@ impl Session {
                 }
             }
             Done::Loaded { from, records: Ok(records) } => {
-                self.spooling.reads_failed = 0;
+                (self.spooling.reads_failed, self.spooling.again_at) = (0, None);
                 // A link that is gone by now wants nothing in memory that is on disk.
                 if self.uplink.is_linked() {
                     self.window.on_loaded(from, records, clock::timestamp());
                 }
             }
-            Done::Loaded { from: _, records: Err(error) } => {
-                self.spooling.reads_failed += 1;
-                if self.spooling.reads_failed >= READS_MAX {
-                    say(format_args!("lost: output that was kept on disk: {error}"));
-                    self.window.on_unreadable(clock::timestamp());
-                }
-            }
+            Done::Loaded { from: _, records: Err(error) } => self.on_read_failed(&error),
             Done::Counted(Ok(standing)) => self.spooling.counted = Some(standing),
             Done::Dropped(Ok(())) => {
                 if let Some(standing) = self.spooling.counted.take() {
@@ -178,11 +192,27 @@ impl Session {
                 self.untidy = true;
                 if let Err(error) = removed {
                     say(format_args!("the spool is not wanted any more and stays: {error}"));
+                    self.spooling.again_at = Some(Instant::now() + TRY_AGAIN);
                 }
             }
             Done::Left(left) => self.spooling.left = Some(left),
             Done::Gone => self.window.on_unreadable(clock::timestamp()),
         }
+    }
+
+    fn on_read_failed(&mut self, error: &SpoolError) {
+        let spooling = &mut self.spooling;
+        spooling.reads_failed = spooling.reads_failed.saturating_add(1);
+        if spooling.reads_failed >= READS_MAX && !error.is_passing() {
+            (spooling.reads_failed, spooling.again_at) = (0, None);
+            say(format_args!("lost: output that was kept on disk: {error}"));
+            return self.window.on_unreadable(clock::timestamp());
+        }
+        let first = spooling.reads_failed == 1;
+        if first {
+            say(format_args!("what is kept on disk cannot be read just now, and is tried again: {error}"));
+        }
+        spooling.again_at = Some(Instant::now() + if first { TRY_AGAIN_FIRST } else { TRY_AGAIN });
     }
 
     /// Starts what is to be done for the disk now, and drops from memory what nothing can keep.
@@ -221,7 +251,9 @@ impl Session {
         if self.stalls_at().is_some_and(|at| now >= at) {
             self.spooling.stalled_at.get_or_insert(now);
         }
-        if self.uplink.outage_since().is_none() && self.spooling.stalled_at.is_none() {
+        // What ends with its process is over when records are taken: a link alone makes no room.
+        let over = self.uplink.outage_since().is_none() && self.spooling.stalled_at.is_none();
+        if over && !self.is_spooling_last(now) {
             self.spooling.on_outage_over();
         }
     }
@@ -249,7 +281,7 @@ impl Session {
         self.spooling.spooler.as_ref()?;
         let unwanted = self.window.is_empty() || (self.removed && self.left_at.is_some());
         if unwanted && self.spooling.counted.is_none() {
-            return self.spooling.holds_one().then_some(Job::Remove);
+            return (self.spooling.holds_one() && !self.spooling.rests(now)).then_some(Job::Remove);
         }
         let (cut_off, ending) = (self.is_cut_off(now), self.is_spooling_last(now));
         if let Some(standing) = &self.spooling.counted {
@@ -261,10 +293,15 @@ impl Session {
             }
             self.spooling.counted = None;
         }
-        if ending && self.spooling.holds_one() && self.window.unspilled_bytes() == 0 {
+        let may_leave = ending && self.shown_at.is_some() && self.spooling.holds_one();
+        if may_leave && self.window.unspilled_bytes() == 0 {
+            self.spooling.is_left = true;
+            self.uplink.close(&mut self.window);
             return Some(Job::Leave { meta: self.meta() });
         }
-        if cut_off || ending {
+        // A link that was offered nothing cannot take anything.
+        let idle = self.uplink.is_linked() && !self.window.is_in_flight();
+        if (cut_off || ending) && !(idle && self.may_load(now).is_some()) {
             return if self.must_count(now, ending) {
                 Some(Job::Count { from: self.window.first_on_disk(), sent_to: self.window.sent_to() })
             } else {
@@ -274,16 +311,24 @@ impl Session {
         if !self.uplink.is_linked() {
             return None;
         }
-        if let Some(from) = self.window.wants_load() {
+        if let Some(from) = self.may_load(now) {
             return Some(Job::Load { from });
         }
         let acknowledged = self.spooling.holds_one() && self.window.first_seq() > self.window.spilled_to();
-        acknowledged.then_some(Job::Remove)
+        (acknowledged && !self.spooling.rests(now)).then_some(Job::Remove)
+    }
+
+    /// From which record on the spool is to be read now.
+    fn may_load(&self, now: Instant) -> Option<u64> {
+        self.window.wants_load().filter(|_| self.spooling.holds_one() && !self.spooling.rests(now))
     }
 
     fn spill(&mut self, now: Instant) -> Job {
         self.spooling.spilled_at = Some(now);
-        Job::Spill { records: self.window.to_spill(), meta: self.meta() }
+        let mut meta = self.meta();
+        // Only who leaves says where it ends: what a killed one has not written was never kept, and is no damage.
+        meta.hello.next_seq = meta.hello.first_seq;
+        Job::Spill { records: self.window.to_spill(), meta }
     }
 
     fn meta(&self) -> Box<Meta> {
@@ -338,17 +383,20 @@ impl Session {
             return None;
         }
         let now = Instant::now();
+        let again_at = spooling.again_at.filter(|at| now < *at);
         let ending = self.is_spooling_last(now);
         if !ending && !self.is_cut_off(now) {
-            if self.uplink.is_linked() {
-                return self.stalls_at();
-            }
-            return self.cut_off_at().filter(|_| self.window.unspilled_bytes() > 0);
+            let at = if self.uplink.is_linked() {
+                self.stalls_at()
+            } else {
+                self.cut_off_at().filter(|_| self.window.unspilled_bytes() > 0)
+            };
+            return at.into_iter().chain(again_at).min();
         }
         let spill_at = self.spill_at(ending).filter(|_| spooling.spooler.is_some());
         let takes_no_more = spooling.refused.is_some() || spooling.spooler.is_none();
         let drop_at = self.waits_until(ending && self.window.is_spilled()).filter(|_| takes_no_more);
-        spill_at.into_iter().chain(drop_at).min()
+        spill_at.into_iter().chain(drop_at).chain(again_at).min()
     }
 
     /// Says once an outage that the disk takes no more, and what follows.

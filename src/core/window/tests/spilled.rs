@@ -28,7 +28,8 @@ enum Step {
     Spill(usize),
     Spilled,
     Load(usize),
-    DropFromDisk,
+    /// The oldest segment is counted; then so much of what is in flight is still acknowledged before the link is given up and it goes.
+    DropFromDisk(usize),
     DropFromMemory(usize),
     /// A record on the disk can't be read any more.
     Damage(usize),
@@ -47,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0usize..12).prop_map(Step::Spill),
         4 => Just(Step::Spilled),
         4 => (1usize..6).prop_map(Step::Load),
-        2 => Just(Step::DropFromDisk),
+        2 => (0usize..4).prop_map(Step::DropFromDisk),
         1 => (1usize..200_000).prop_map(Step::DropFromMemory),
         1 => (0usize..16).prop_map(Step::Damage),
         1 => Just(Step::Trim),
@@ -152,14 +153,16 @@ impl Farm {
         self.window.on_loaded(from, records, AT);
     }
 
-    fn drop_from_disk(&mut self) {
-        if self.linked || self.disk.on_its_way.is_some() || self.disk.log.is_empty() {
+    fn drop_from_disk(&mut self, acknowledged: usize) {
+        if self.disk.on_its_way.is_some() || self.disk.log.is_empty() || !self.window.is_spilled() {
             return;
         }
-        self.window.on_disconnect();
-        let oldest: Vec<Record> = self.disk.log.drain(..SEGMENT_RECORDS.min(self.disk.log.len())).collect();
+        let oldest: Vec<Record> = self.disk.log.iter().take(SEGMENT_RECORDS).cloned().collect();
         let standing = stand_ins(self.window.first_on_disk(), self.window.sent_to(), oldest);
+        self.take(Step::Ack(acknowledged));
         self.disk.front = self.window.front_with(&standing).unwrap();
+        self.take(Step::Disconnect);
+        self.disk.log.drain(..SEGMENT_RECORDS.min(self.disk.log.len()));
         self.window.on_dropped(standing);
     }
 
@@ -197,7 +200,7 @@ impl Farm {
             Step::Spill(takes) => self.spill(takes),
             Step::Spilled => self.spilled(),
             Step::Load(count) => self.load(count),
-            Step::DropFromDisk => self.drop_from_disk(),
+            Step::DropFromDisk(acknowledged) => self.drop_from_disk(acknowledged),
             Step::DropFromMemory(bytes) => self.drop_from_memory(bytes),
             Step::Damage(at) => self.damaged |= self.disk.log.remove(at).is_some(),
             Step::Trim => {
