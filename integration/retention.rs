@@ -150,8 +150,9 @@ fn a_stopped_process_whose_watcher_lives_outlives_its_journal() {
     farm.start_node(&["--retain-age", "30m"]);
     until("the one whose watcher is away is forgotten", LONG, || farm.rows("away").is_empty().then_some(()));
     kill(away, Signal::SIGCONT).unwrap();
+    until("its watcher has brought it back", LONG, || (!farm.rows("away").is_empty()).then_some(()));
+    assert_eq!(farm.row("here")["state"], "STOPPED");
     for name in names {
-        farm.reaches(name, "STOPPED");
         farm.ctl(&["start", name]).ok();
         farm.reaches(name, "RUNNING");
         farm.ctl(&["stop", name]).ok();
