@@ -6,7 +6,7 @@ use zerovisor_core::fact::State;
 use zerovisor_core::units;
 
 use super::Session;
-use crate::spool::SpoolError;
+use crate::spool::{Place, SpoolError};
 use crate::watcher::say::say;
 use crate::watcher::spooling::Left;
 
@@ -81,8 +81,12 @@ impl Session {
         let endpoint = self.uplink.endpoint();
         match left {
             Ok(Left { dir, bytes }) => {
-                let (bytes, dir) = (units::Bytes(bytes), dir.display());
-                say(format_args!("kept: {bytes} in {dir}, which the next zerovisor at {endpoint} takes in"));
+                let (bytes, place) = (units::Bytes(bytes), dir.parent().unwrap_or(&dir));
+                let by_itself = Place::of(endpoint, None).is_ok_and(|own| own.dir() == place);
+                let given = place.parent().filter(|_| !by_itself);
+                let option = given.map_or_else(String::new, |given| format!(" --spool {}", given.display()));
+                let dir = dir.display();
+                say(format_args!("kept: {bytes} in {dir}, which the next zerovisor{option} at {endpoint} takes in"));
             }
             Err(error) => say(format_args!("its end and last output may be lost: {error}")),
         }
