@@ -106,6 +106,8 @@ pub(super) async fn play(node: &Node, named: Id, left: Left) -> Result<(), PlayE
     }
     // Its spool is the last that knows of its death, until that is on record too.
     node.hub.inherited(id, generation, fed.is_ok()).await.ok_or(PlayError::Ending)?;
+    // The scribe's thread writes that, and answers in order.
+    let _sizes = node.scribe.sizes(id).await;
     removed(fed?.1).await
 }
 
