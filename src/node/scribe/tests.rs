@@ -45,7 +45,7 @@ impl Desk {
     /// A process that has written a fact, 100 KiB of output, and a fact.
     fn process(&mut self, n: u8) -> Id {
         let id = Id::from_random([n; 16]);
-        self.store.write_meta(&Meta::unknown(id)).unwrap();
+        self.thread.serve(Work::Declare { meta: Box::new(Meta::unknown(id)), news: None });
         let (receipts, written) = (mpsc::unbounded_channel().0, watch::channel(Written::default()).0);
         let opening = Opening { id, name: ProcessName::nearest("p"), receipts, written };
         self.thread.serve(Work::Open { opening, reply: oneshot::channel().0 });
