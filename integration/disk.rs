@@ -40,7 +40,8 @@ fn a_full_disk_stops_acknowledging_and_goes_on_by_itself() {
     let farm = Farm::empty();
     let Some(disk) = Disk::small(&farm, "small", 3000) else { skip!("nothing can be mounted here") };
     fs::write(disk.at.join("ballast"), vec![1; 1 << 20]).unwrap();
-    farm.start_node(&["--data", "small/data"]);
+    // All of it is kept, so that the disk is what ends it.
+    farm.start_node(&["--data", "small/data", "--retain-total", "1G"]);
     let watched = count(&farm, "fast");
     says(&farm, FAILING);
     let why = until("inspect says why", SOON, || trouble(&farm, "fast"));

@@ -187,16 +187,17 @@ impl Thread {
 
     pub(super) fn sizes(&self, id: Id) -> Sizes {
         let of = |log: &SegmentLog| (log.first_seq().unwrap_or(0), log.last().map_or(0, |(seq, _)| seq), log.bytes());
+        let known = self.trouble.of(id).or_else(|| self.damaged.get(&id).map(String::as_str)).map(str::to_owned);
         let (first_seq, last_seq, bytes) = match (self.open.get(&id), self.parked.get(&id)) {
             (Some(process), _) => of(&process.logs.log),
             (None, Some(logs)) => of(&logs.log),
             (None, None) => match self.tools.store.open_known(id) {
                 Ok(logs) => of(&logs.log),
-                Err(error) => return Sizes { trouble: Some(error.to_string()), ..Sizes::default() },
+                // What is wrong with the whole disk says more.
+                Err(error) => return Sizes { trouble: known.or(Some(error.to_string())), ..Sizes::default() },
             },
         };
-        let trouble = self.trouble.of(id).or_else(|| self.damaged.get(&id).map(String::as_str));
-        Sizes { first_seq, last_seq, bytes, trouble: trouble.map(str::to_owned) }
+        Sizes { first_seq, last_seq, bytes, trouble: known }
     }
 }
 

@@ -84,9 +84,10 @@ impl Session {
                 let (bytes, place) = (units::Bytes(bytes), dir.parent().unwrap_or(&dir));
                 let by_itself = Place::of(endpoint, None).is_ok_and(|own| own.dir() == place);
                 let given = place.parent().filter(|_| !by_itself);
-                let option = given.map_or_else(String::new, |given| format!(" --spool {}", given.display()));
+                let option =
+                    given.map_or_else(String::new, |given| format!(", told of it by --spool {}", given.display()));
                 let dir = dir.display();
-                say(format_args!("kept: {bytes} in {dir}, which the next zerovisor{option} at {endpoint} takes in"));
+                say(format_args!("kept: {bytes} in {dir}, which the next zerovisor at {endpoint} takes in{option}"));
             }
             Err(error) => say(format_args!("its end and last output may be lost: {error}")),
         }
