@@ -5,7 +5,9 @@
 //! DATA/boot      the kernel's id of that boot
 //! ```
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::host;
@@ -30,9 +32,14 @@ impl Boot {
 
     /// All is as if there had been no power cut. Where this is lost, or cannot be written, the next start looks once more.
     pub(super) fn remember(&self) {
-        if let Err(error) = fs::write(&self.path, format!("{}\n", self.id)) {
+        if let Err(error) = self.write() {
             tracing::debug!(path = %self.path.display(), %error, "the next start looks for a power cut again");
         }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+        file.write_all(format!("{}\n", self.id).as_bytes())
     }
 }
 
