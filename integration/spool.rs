@@ -87,7 +87,8 @@ fn an_outage_is_kept_on_disk_and_delivered_once() {
     let (ended, missing, farm) = story.end();
     assert_eq!(missing, Missing::default());
     let said: Vec<String> = ended.err().lines().map(str::to_owned).collect();
-    assert_eq!(said.len(), 1, "an outage is told once: {said:?}");
+    assert_eq!(said.len(), 2, "an outage is told once, and its end: {said:?}");
+    assert!(said[0].contains("lost the zerovisor") && said[1].contains("linked to the zerovisor"), "{said:?}");
     assert!(farm.raw(&["writer"]) == numbers(2_600_000));
 }
 
