@@ -437,6 +437,11 @@ impl Lifecycle {
 
     fn leave(&mut self, out: &mut Vec<Action>) {
         if !self.leaving {
+            if let Phase::Waiting | Phase::Backoff { .. } = self.phase {
+                // Nobody is there to begin the run that would have followed.
+                self.phase = Phase::Stopped;
+                out.push(Action::Record(Fact::Stopped));
+            }
             self.leaving = true;
             out.push(Action::Finish);
         }

@@ -299,6 +299,22 @@ impl World {
     }
 }
 
+#[test]
+fn who_ends_between_two_runs_has_stopped() {
+    let now = Instant::now();
+    let spec = Spec { backoff: "1s..1s".parse().unwrap(), ..spec("always", true) };
+    let (mut life, mut out) = running(&spec, now);
+    life.on_main_ended(now, ended(1, false), &mut out);
+    life.on_cleared(now, Usage::default(), &mut out);
+    assert_eq!(life.state(), State::Backoff);
+    out.clear();
+    life.on_guard_died(now, &mut out);
+    assert_eq!(out, [Action::Record(Fact::Stopped), Action::Finish]);
+    out.clear();
+    life.on_timer(now + Duration::from_secs(3600), &mut out);
+    assert_eq!(out, [], "no run follows");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -333,6 +349,7 @@ proptest! {
                 prop_assert_eq!(last, life.state());
             }
             prop_assert_eq!(life.is_leaving(), world.finished);
+            prop_assert!(!world.finished || !life.state().is_live(), "{:?} is no state to leave in", life.state());
         }
     }
 }
