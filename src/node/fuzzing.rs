@@ -17,7 +17,7 @@ pub fn meta(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// The ids of removed processes in a data directory; then those that the next start finds after another was added.
 pub fn removed(data: &Path, another: Id) -> (Vec<Id>, Vec<Id>) {
-    let (removed, ids) = Removed::load(data);
+    let (mut removed, ids) = Removed::load(data);
     removed.add(another);
     (ids, Removed::load(data).1)
 }
