@@ -18,9 +18,7 @@ fn main() -> ExitCode {
     if settings.spec.detached
         && let Some(why) = settings.offline.unable()
     {
-        say(format_args!(
-            "without a zerovisor its output would be kept in memory only ({why}); --spool DIR keeps it elsewhere"
-        ));
+        say(format_args!("without a zerovisor its output would be kept in memory only ({why})"));
     }
     // Before any thread, file or runtime exists: from here on this is up to three processes.
     match guard::start(settings.family()) {

@@ -95,7 +95,7 @@ impl Place {
         if near == self.dir {
             private::check_dir(near)?;
         } else if !near.is_dir() {
-            return Err(SpoolError::NotOurs { path: near.to_path_buf(), why: "it is no directory" });
+            return Err(SpoolError::io("write in", near)(io::ErrorKind::NotADirectory.into()));
         }
         faccessat(AT_FDCWD, near, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
             .map_err(|errno| SpoolError::io("write in", near)(errno.into()))
